@@ -1,7 +1,7 @@
 """The small languages inside the documents: durations, ranges, selectors, endpoints, templates, names.
 
-Decides what such a text means. Pure, and free of heavy imports: the loader checks form with it, the model reads
-values with it, so that both always agree. Must not know where a text stands: every function raises a
+Decides what such a text means. Pure, and free of heavy imports: the loader checks form with it, the model
+reads values with it, so that both always agree. Must not know where a text stands: every function raises a
 `ValueError` that holds one sentence about the text alone, and the caller adds the place.
 """
 
@@ -60,9 +60,9 @@ def parse_duration(text: str) -> float:
 
 
 def expand_range(text: str) -> list[str]:
-    """All names of a range: "branch-[01:03]" is branch-01, branch-02, branch-03. A text without one is itself.
+    """All names of a range: "branch-[01:03]" is branch-01, branch-02, branch-03.
 
-    Several ranges in one text give every combination, the last running fastest.
+    A text without a range is itself. Several ranges in one text give every combination, the last running fastest.
     """
     pieces: list[list[str]] = []
     count = 1
@@ -87,11 +87,11 @@ def _range_numbers(inside: str) -> list[str]:
     if not bounds:
         raise ValueError(f'"[{inside}]" is not a range; write two numbers with a colon, as in "[01:40]"')
     first, last = bounds[1], bounds[2]
-    padded = first.startswith("0") or last.startswith("0")
+    padded = any(bound.startswith("0") and bound != "0" for bound in (first, last))
     if len(first) != len(last) and (padded or len(first) > len(last)):
-        raise ValueError(
-            f'the ends of "[{inside}]" have different widths; write "[{first.zfill(len(last))}:{last}]"'
-        )
+        width = max(len(first), len(last))
+        padded_range = f"[{first.zfill(width)}:{last.zfill(width)}]"
+        raise ValueError(f'the ends of "[{inside}]" have different widths; write "{padded_range}"')
     if len(last) > len(str(10**9)):
         raise ValueError(f'the numbers of "[{inside}]" are too long')
     if int(first) > int(last):
@@ -145,7 +145,7 @@ def parse_selector(text: str) -> Selector:
 def _requirement(term: str) -> Requirement:
     if not term:
         raise ValueError(
-            'a selector has an empty term; write terms with single commas, as in "role=branch,link"'
+            'a selector has an empty term; write it with single commas, as in "role=branch,link"'
         )
     operator: Literal["=", "!=", "exists", "absent"]
     if "!=" in term:
