@@ -17,6 +17,17 @@ MAX_NAME_LENGTH = 63  # RFC 1123 section 2.1 with RFC 1035 section 2.3.4: one DN
 MAX_RANGE_NAMES = 100_000  # above this a typo is likelier than a fleet
 MAX_DURATION_S = 10 * 365 * 86_400.0  # ten years: above this a typo is likelier than a wish
 
+# The macros of Vixie cron, crontab(5); "@reboot" names no time and is left out.
+CRON_MACROS: dict[str, str] = {
+    "@yearly": "0 0 1 1 *",
+    "@annually": "0 0 1 1 *",
+    "@monthly": "0 0 1 * *",
+    "@weekly": "0 0 * * 0",
+    "@daily": "0 0 * * *",
+    "@midnight": "0 0 * * *",
+    "@hourly": "0 * * * *",
+}
+
 UNIT_S: dict[str, float] = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0, "w": 604_800.0}
 
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]*[a-z0-9])?")
@@ -59,10 +70,27 @@ def parse_duration(text: str) -> float:
     return duration_s
 
 
+def cron_fields(text: str) -> str:
+    """The five fields of a cron schedule, a macro such as "@daily" written out. The fields aren't looked into."""
+    text = text.strip()
+    if text.startswith("@"):
+        if text not in CRON_MACROS:
+            raise ValueError(f'"{text}" is not a cron macro; known are {", ".join(CRON_MACROS)}')
+        return CRON_MACROS[text]
+    fields = text.split()
+    if len(fields) != 5:
+        raise ValueError(
+            "a schedule has five fields: minute, hour, day of month, month, day of week; "
+            f"this one has {len(fields)}"
+        )
+    return " ".join(fields)
+
+
 def expand_range(text: str) -> list[str]:
     """All names of a range: "branch-[01:03]" is branch-01, branch-02, branch-03.
 
-    A text without a range is itself. Several ranges in one text give every combination, the last running fastest.
+    A text without a range is itself. Several ranges in one text give every combination, the last running
+    fastest.
     """
     pieces: list[list[str]] = []
     count = 1
