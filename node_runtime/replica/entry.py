@@ -1,11 +1,12 @@
 """Entries: what an index knows of one path, and what peers tell each other of it.
 
-An `Entry` holds only what means the same on every node, so it crosses the wire as it is. What is true on one machine
-alone (inode, ctime) is a `Stamp`, which never leaves it. A `Row` is an entry in its place in an index.
+An `Entry` holds only what means the same on every node, so it crosses the wire as it is. What is true
+on one machine alone (inode, ctime) is a `Stamp`, which never leaves it. A `Row` is an entry in its
+place in an index.
 
-Two vectors order the edits of a path: `version` counts edits of content and existence, `metadata_version` counts those and
-metadata edits too. So `metadata_version` always contains `version`, and a chmod can neither outvote an
-edit nor bring a deleted file back.
+Two vectors order the edits of a path: `version` counts edits of content and existence,
+`metadata_version` counts those and metadata edits too. So `metadata_version` always contains
+`version`, and a chmod can neither outvote an edit nor bring a deleted file back.
 """
 
 from __future__ import annotations

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import enum
 import hashlib
+import itertools
 
 Vector = tuple[tuple[int, int], ...]
 
@@ -76,5 +77,5 @@ def is_valid(vector: Vector) -> bool:
     return (
         len(vector) <= MAX_PEERS
         and all(0 <= who < 2**63 and 0 < counter < 2**63 for who, counter in vector)
-        and all(a[0] < b[0] for a, b in zip(vector, vector[1:], strict=False))
+        and all(a[0] < b[0] for a, b in itertools.pairwise(vector))
     )
