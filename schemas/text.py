@@ -71,7 +71,7 @@ def parse_duration(text: str) -> float:
 
 
 def cron_fields(text: str) -> str:
-    """The five fields of a cron schedule, a macro such as "@daily" written out. The fields aren't looked into."""
+    """The five fields of a cron schedule, a macro such as "@daily" written out."""
     text = text.strip()
     if text.startswith("@"):
         if text not in CRON_MACROS:
