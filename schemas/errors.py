@@ -1,6 +1,7 @@
 """Problems: what is wrong with a document, where it stands, and what would be right.
 
-Checks collect problems and go on; they never raise for bad input. Only the command line turns them into text and exit codes.
+Checks collect problems and go on; they never raise for bad input. Only the command line turns them
+into text and exit codes.
 """
 
 from __future__ import annotations

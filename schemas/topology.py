@@ -1,7 +1,7 @@
 """What people write: Topology and Inventory documents, typed.
 
-These mirror `topology.schema.json` and `inventory.schema.json` key for key. The schema gives people messages with places; these
-types give code its fields. A key stands here only when what it asks for works.
+These mirror `topology.schema.json` and `inventory.schema.json` key for key. The schema gives people
+messages with places; these types give code its fields. A key stands here only when what it asks for works.
 
 Settings are layered, so every field of `Settings` may be absent: absent means "as the layer below says".
 """
@@ -156,7 +156,7 @@ class Topology(Written, frozen=True):
 
 
 class Ssh(Written, frozen=True):
-    """How the orchestrator reaches a node over the system's sshd; the user's ~/.ssh/config applies beneath it."""
+    """How the orchestrator reaches a node over the system's sshd; ~/.ssh/config applies beneath."""
 
     user: str | None = None
     port: int | None = None

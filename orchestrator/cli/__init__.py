@@ -1,6 +1,7 @@
 """The `syncgraph` command. One module a command, imported only when it is called.
 
-`COMMANDS` is the whole table; what a command does lives below this package, so that it can be called from Python as well.
+`COMMANDS` is the whole table; what a command does lives below this package, so that it can be called
+from Python as well.
 """
 
 from __future__ import annotations

@@ -1,0 +1,1 @@
+"""The running node: what joins disk, exchange and net. See `DESIGN.md`."""

@@ -1,0 +1,1 @@
+"""Sockets and SSH: what carries sessions. See `DESIGN.md`."""
