@@ -1,4 +1,4 @@
-"""Failures by who has to act. Only the command line turns them into exit codes, only the daemon into log lines."""
+"""Failures by who has to act. Only the command line makes exit codes of them, only the daemon log lines."""
 
 from __future__ import annotations
 

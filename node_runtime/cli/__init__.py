@@ -1,7 +1,7 @@
 """The `syncgraph-node` command. One module a command, imported only when it is called.
 
-`COMMANDS` is the whole table. What a command does lives in `node_runtime.daemon`; here are only words, options
-and exit codes. Next: `run`, then `control`, which is what an orchestrator calls over the system's sshd.
+`COMMANDS` is the whole table. What a command does lives in `node_runtime.daemon`; here are only words,
+options and exit codes. Next: `run`, then `control`, which an orchestrator calls over the system's sshd.
 """
 
 from __future__ import annotations

@@ -1,1 +1,5 @@
-"""Sockets and SSH: what carries sessions. See `DESIGN.md`."""
+"""The node's side of the network: SSH connections, who is let in, and sessions over byte streams.
+
+It knows nothing of files or of when anything runs. Reading order: `admission`, `keys`, `ssh`, `channel`,
+`stream`.
+"""
