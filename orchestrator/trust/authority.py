@@ -23,6 +23,7 @@ from pathlib import Path
 import asyncssh
 
 from orchestrator.errors import OperatorError
+from orchestrator.trust.place import public_key_at, public_path
 from schemas.control import ORCHESTRATOR_PRINCIPAL
 from schemas.plans import NodePlan, SignedPlan, digest, encode, signed_bytes
 
@@ -31,8 +32,6 @@ NODE_LIFETIME_S = 90 * 86_400
 LOGIN_LIFETIME_S = 3_600  # one run of the orchestrator; nothing keeps this key
 BACKDATE_S = 300  # clocks of nodes run behind ours by up to this
 KDF_ROUNDS = 24  # of bcrypt-pbkdf, as ssh-keygen's default; about 0.2 s to open the key
-
-PUBLIC_SUFFIX = ".pub"
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,18 +140,10 @@ def load(path: Path, passphrase: str) -> Authority:
     if key.get_algorithm() != KEY_ALGORITHM:
         raise OperatorError(f"{path} holds a key of type {key.get_algorithm()}; it must be {KEY_ALGORITHM}")
     authority = Authority(_line(key.export_public_key()), key)
-    if public_key_of(path) != authority.public_key:  # a creation was cut short, or the file was lost
+    if public_key_at(path) != authority.public_key:  # a creation was cut short, or the file was lost
         with contextlib.suppress(OSError):  # a read-only copy of the key serves as well
             _publish_public(path, authority)
     return authority
-
-
-def public_key_of(path: Path) -> str:
-    """The public key of the authority at `path`, without its passphrase; "" where there is none."""
-    try:
-        return _line(path.with_name(path.name + PUBLIC_SUFFIX).read_bytes())
-    except (OSError, UnicodeDecodeError):
-        return ""
 
 
 def fingerprint(public_key: str) -> str:
@@ -200,7 +191,7 @@ def _publish(path: Path, content: bytes, mode: int) -> None:
 
 def _publish_public(path: Path, authority: Authority) -> None:
     """Write the public half beside the key, replacing what is there."""
-    public = path.with_name(path.name + PUBLIC_SUFFIX)
+    public = public_path(path)
     _write_beside(public, authority.public_key.encode() + b"\n", 0o644).replace(public)
     _sync_directory(path.parent)
 

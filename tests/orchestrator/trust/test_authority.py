@@ -7,10 +7,13 @@ from pathlib import Path
 
 import asyncssh
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from cryptography.hazmat.primitives.serialization import load_ssh_public_key
 
 from orchestrator.errors import OperatorError
 from orchestrator.trust import authority
 from orchestrator.trust.authority import BACKDATE_S, LOGIN_LIFETIME_S, NODE_LIFETIME_S, BadKey
+from orchestrator.trust.place import public_key_at
 from schemas.control import ORCHESTRATOR_PRINCIPAL
 from schemas.plans import digest, empty_plan, encode, signed_bytes
 
@@ -31,7 +34,7 @@ def node_key() -> tuple[asyncssh.SSHKey, str]:
 def test_what_was_created_opens_again_and_is_private(tmp_path: Path) -> None:
     path = tmp_path / "deep" / "authority"
     made = authority.create(path, PASSPHRASE)
-    assert authority.load(path, PASSPHRASE).public_key == made.public_key == authority.public_key_of(path)
+    assert authority.load(path, PASSPHRASE).public_key == made.public_key == public_key_at(path)
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
     assert {entry.name for entry in path.parent.iterdir()} == {"authority", "authority.pub", ".gitignore"}
@@ -56,14 +59,14 @@ def test_an_existing_authority_is_never_replaced(tmp_path: Path) -> None:
     with pytest.raises(OperatorError, match="is there already"):
         authority.create(tmp_path / "authority", PASSPHRASE)
     assert authority.load(tmp_path / "authority", PASSPHRASE).public_key == first.public_key
-    assert authority.public_key_of(tmp_path / "authority") == first.public_key
+    assert public_key_at(tmp_path / "authority") == first.public_key
 
 
 def test_a_lost_public_half_is_written_again(tmp_path: Path) -> None:
     first = authority.create(tmp_path / "authority", PASSPHRASE)
     (tmp_path / "authority.pub").unlink()
     authority.load(tmp_path / "authority", PASSPHRASE)
-    assert authority.public_key_of(tmp_path / "authority") == first.public_key
+    assert public_key_at(tmp_path / "authority") == first.public_key
 
 
 def test_a_file_that_is_no_key_is_named(tmp_path: Path) -> None:
@@ -127,7 +130,8 @@ def test_a_signed_plan_carries_its_own_text_and_a_signature_of_node_and_generati
     signed = opened.sign(plan, 7)
     assert signed.plan.encode() == encode(plan)
     assert (signed.digest, signed.node, signed.generation) == (digest(plan), "branch-01", 7)
-    public = asyncssh.import_public_key(opened.public_key).convert_to_pyca()
+    public = load_ssh_public_key(opened.public_key.encode())
+    assert isinstance(public, Ed25519PublicKey)
     public.verify(base64.b64decode(signed.signature), signed_bytes("branch-01", 7, digest(plan)))
     assert opened.sign(plan, 8).signature != signed.signature
 
