@@ -299,7 +299,13 @@ def nearest(word: str, known: Iterable[str]) -> str:
     """The known word that `word` was most likely meant to be; "" if none is near."""
     from difflib import get_close_matches
 
-    by_fold = {each.casefold().replace("_", "").replace("-", ""): each for each in known}
-    folded = word.casefold().replace("_", "").replace("-", "")
+    by_fold = {_folded(each): each for each in known}
+    folded = _folded(word)
     found = get_close_matches(folded, by_fold, n=1, cutoff=0.6)
+    if not found and len(folded) >= 3:
+        found = [each for each in by_fold if each.startswith(folded)][:1]
     return by_fold[found[0]] if found else ""
+
+
+def _folded(word: str) -> str:
+    return word.casefold().replace("_", "").replace("-", "")

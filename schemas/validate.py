@@ -11,13 +11,13 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 from typing import Any, Literal
 
 from jsonschema import Draft7Validator
 from jsonschema.exceptions import ValidationError
 from jsonschema.validators import extend
 
+from schemas.files import schema_text
 from schemas.forms import FORMS
 from schemas.text import nearest
 
@@ -33,6 +33,9 @@ _TYPE_WORDS = {
     "integer": "a whole number",
     "array": "a list",
     "object": "a mapping",
+    "number": "a number",
+    "boolean": "true or false",
+    "null": "nothing",
 }
 
 
@@ -49,11 +52,6 @@ class Violation:
     wanted: tuple[str, ...] = ()  # schema types; only with code "wrong-type"
     suggestion: str = ""  # the known key that was likely meant; only with code "unknown-key"
     breadth: int = 0  # how many values would be accepted; only with code "unknown-value"
-
-
-def schema_text(name: str) -> str:
-    """The JSON Schema of that name, as it is shipped."""
-    return Path(__file__).with_name(f"{name}.schema.json").read_text(encoding="utf-8")
 
 
 def violations(document: Any, name: Written) -> list[Violation]:
@@ -123,11 +121,9 @@ def _key_violation(error: ValidationError, pointer: Pointer) -> Violation:
             error.message,
             on_key=True,
         )
-    graph = describe(pointer[:-1])
     hint = _description(error.schema)
-    return Violation(
-        "misplaced-key", pointer, f'{graph} can\'t have "{key}" with its shape', key, hint, on_key=True
-    )
+    message = f"{describe(pointer)} doesn't belong to this shape"
+    return Violation("misplaced-key", pointer, message, key, hint, on_key=True)
 
 
 def _unknown_keys(error: ValidationError, pointer: Pointer) -> Iterator[Violation]:
@@ -168,7 +164,9 @@ def _missing_keys(error: ValidationError, pointer: Pointer) -> Iterator[Violatio
         if error.message.startswith(f"{key!r} is"):
             schema = _mapping(error.schema)
             wanted = _mapping(_mapping(schema.get("properties", {})).get(key, {}))
-            hint = _description(wanted) or _description(schema)
+            hint = _description(wanted)
+            if not hint:
+                hint = f"it needs {', '.join(required)}" if "properties" in schema else _description(schema)
             yield Violation("missing-key", pointer, f'{describe(pointer)} has no "{key}"', key, hint)
 
 
@@ -217,19 +215,26 @@ def _unknown_value(error: ValidationError, pointer: Pointer) -> Violation:
 
 
 def _out_of_bounds(error: ValidationError, pointer: Pointer) -> Violation:
-    limit = error.validator_value
-    schema = _mapping(error.schema)
+    limit: Any = error.validator_value
+    keys = ", ".join(_mapping(_mapping(error.schema).get("properties", {})))
+    entries = "entry" if limit == 1 else "entries"
     texts = {
         "minimum": f"the smallest accepted is {limit}",
         "maximum": f"the largest accepted is {limit}",
         "minLength": "a text can't be empty here",
-        "minItems": f"it needs at least {limit} {'entry' if limit == 1 else 'entries'}",
-        "maxItems": f"it takes at most {limit} {'entry' if limit == 1 else 'entries'}",
-        "minProperties": f"it needs at least {limit} of {', '.join(schema.get('properties', {}))}",
-        "maxProperties": f"it takes only {limit} of {', '.join(schema.get('properties', {}))}",
+        "minItems": f"it needs at least {limit} {entries}",
+        "maxItems": f"it takes at most {limit} {entries}",
+        "minProperties": f"it needs {'one' if limit == 1 else limit} of {keys}",
+        "maxProperties": f"it takes only {'one' if limit == 1 else limit} of {keys}",
     }
     hint = texts.get(str(error.validator), error.message)
-    return Violation("out-of-range", pointer, _is(pointer, error.instance), show(error.instance), hint)
+    value: Any = error.instance
+    if isinstance(value, list | dict) and value:
+        each = "key" if isinstance(value, dict) else "entry"
+        each = each if len(value) == 1 else {"key": "keys", "entry": "entries"}[each]
+        return Violation("out-of-range", pointer, f"{describe(pointer)} has {len(value)} {each}", hint=hint)
+    shown = "empty" if isinstance(value, list | dict) else show(value)
+    return Violation("out-of-range", pointer, f"{describe(pointer)} is {shown}", shown, hint)
 
 
 def _without_echoes(found: list[Violation]) -> list[Violation]:

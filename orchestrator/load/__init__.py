@@ -8,15 +8,14 @@ text), `reader` (text to data with places), `documents` (data to types).
 from __future__ import annotations
 
 import os
-from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from orchestrator.load.documents import LoadedInventory, LoadedTopology, is_ours, type_document
 from orchestrator.load.files import Unreadable, identity, nearest_file, read_text, yaml_files
 from orchestrator.load.places import Places
-from orchestrator.load.reader import read_yaml
+from orchestrator.load.reader import RawDocument, read_yaml
 from schemas.errors import Place, Problem
 
 __all__ = ["Loaded", "LoadedInventory", "LoadedTopology", "Places", "load"]
@@ -31,6 +30,15 @@ class Loaded:
     problems: tuple[Problem, ...]  # sorted by place
 
 
+@dataclass(frozen=True, slots=True)
+class _Reference:
+    """An inventory file that a topology names."""
+
+    file: str  # the topology's
+    path: str  # as written
+    place: Place
+
+
 @dataclass(slots=True)
 class _Reading:
     """What has been read so far."""
@@ -38,6 +46,7 @@ class _Reading:
     topologies: list[LoadedTopology] = field(default_factory=list)
     inventories: list[LoadedInventory] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
+    references: list[_Reference] = field(default_factory=list)
     inventories_in: dict[tuple[int, int] | str, int] = field(
         default_factory=dict
     )  # file: documents, broken too
@@ -102,6 +111,8 @@ def _read_file(reading: _Reading, file: str, *, named: bool, only_inventories: b
     for raw in ours:
         typed, wrong = type_document(file, raw)
         problems += wrong
+        if not only_inventories:
+            reading.references += _references(file, raw)
         if isinstance(raw.value, dict) and raw.value.get("kind") == "Inventory":
             reading.inventories_in[key] += 1
         if isinstance(typed, LoadedInventory):
@@ -114,26 +125,31 @@ def _read_file(reading: _Reading, file: str, *, named: bool, only_inventories: b
     return True
 
 
+def _references(file: str, raw: RawDocument) -> Iterator[_Reference]:
+    """What a topology names as its inventories; of a broken one too, so that all is said at once."""
+    spec = (
+        raw.value.get("spec") if isinstance(raw.value, dict) and raw.value.get("kind") == "Topology" else None
+    )
+    named = spec.get("inventory") if isinstance(spec, dict) else None
+    for index, path in enumerate(named if isinstance(named, list) else ()):
+        if isinstance(path, str) and path.strip() and path.isprintable():
+            yield _Reference(file, path, raw.places.at(("spec", "inventory", index)))
+
+
 def _follow_references(reading: _Reading) -> None:
     """Read what the topologies' `spec.inventory` names. A reference brings in inventories only."""
-    references: deque[tuple[LoadedTopology, int]] = deque(
-        (topology, index)
-        for topology in reading.topologies
-        for index in range(len(topology.document.spec.inventory))
-    )
-    for topology, index in references:
-        reference = topology.document.spec.inventory[index]
-        place = topology.places.at(("spec", "inventory", index))
-        path = os.path.normpath(os.path.join(os.path.dirname(topology.file), os.path.expanduser(reference)))
+    for reference in reading.references:
+        folder = os.path.dirname(reference.file)
+        path = os.path.normpath(os.path.join(folder, os.path.expanduser(reference.path)))
         if not os.path.isfile(path):
             close = nearest_file(path)
             hint = f'did you mean "{close}"? ' if close else ""
             hint += "paths are relative to the topology's file"
-            message = f'there is no inventory file "{reference}"'
-            reading.problems.append(Problem("no-such-file", message, place, reference, hint))
+            message = f'there is no inventory file "{reference.path}"'
+            reading.problems.append(Problem("no-such-file", message, reference.place, reference.path, hint))
             continue
         _read_file(reading, path, named=True, only_inventories=True)
         if reading.inventories_in.get(identity(path)) == 0:
-            message = f'"{reference}" holds no Inventory'
+            message = f'"{reference.path}" holds no Inventory'
             hint = "name a file with a document of kind: Inventory"
-            reading.problems.append(Problem("no-inventory", message, place, reference, hint))
+            reading.problems.append(Problem("no-inventory", message, reference.place, reference.path, hint))
