@@ -145,7 +145,7 @@ class Hosts:
                     await host.close()
 
     async def close(self) -> None:
-        """Hang up everywhere."""
+        """Hang up everywhere. The next use of a host logs in anew."""
         hosts, self._open = list(self._open.values()), {}
         await asyncio.gather(*(host.close() for host in hosts))
         await self._opener.close()

@@ -19,12 +19,15 @@ SOCKET_NAME = "control.sock"
 
 
 def state_directory(written: str | None, environ: Mapping[str, str]) -> Path:
-    """A node's state directory: as the inventory has it, or else the runtime's own default."""
+    """A node's state directory: as the inventory has it, or else the runtime's own default.
+
+    Source of the default: XDG Base Directory Specification 0.8, where a relative value counts as unset.
+    """
     if written:
         return Path(written).expanduser()
     if environ.get("SYNCGRAPH_NODE_STATE"):
         return Path(environ["SYNCGRAPH_NODE_STATE"])
-    if environ.get("XDG_STATE_HOME"):
+    if environ.get("XDG_STATE_HOME", "").startswith("/"):
         return Path(environ["XDG_STATE_HOME"]) / "syncgraph-node"
     return Path("~/.local/state/syncgraph-node").expanduser()
 

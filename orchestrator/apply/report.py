@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Literal
 
+from orchestrator.plan import Plan
 from schemas.plans import Document
 
 Outcome = Literal[
@@ -47,6 +48,17 @@ def summarise(results: Sequence[NodeResult]) -> ApplyReport:
     return ApplyReport(
         tuple(results), count["applied"], count["unchanged"], count["failed"], count["unreachable"]
     )
+
+
+def untouched(plan: Plan) -> list[NodeResult]:
+    """The results of a plan that asks for nothing."""
+    results = [NodeResult(step.node, "unchanged", generation=step.generation) for step in plan.steps]
+    return sorted([*results, *out_of_reach(plan)], key=lambda result: result.node)
+
+
+def out_of_reach(plan: Plan) -> list[NodeResult]:
+    """The results of the nodes for which nothing was planned, because they could not be asked."""
+    return [NodeResult(each.node, "unreachable", reason=each.reason) for each in plan.unreachable]
 
 
 def report_lines(report: ApplyReport) -> list[tuple[Outcome | None, str]]:

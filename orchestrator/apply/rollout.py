@@ -2,32 +2,23 @@
 
 It decides what is sent, in which order to one node, and what the answers mean. Nodes don't wait for each
 other, one that fails stops no other, and nothing is tried twice: a second apply does that, and sends
-only what is still missing. It never decides what should change: `Step`s come from the plan.
+only what is still missing. It never decides what should change: it touches what the plan says, no more.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 
 from orchestrator.apply.access import Hosts
 from orchestrator.apply.host import Host, Unreachable
 from orchestrator.apply.observe import Observation
-from orchestrator.apply.report import NodeResult
+from orchestrator.apply.report import NodeResult, out_of_reach
+from orchestrator.plan import Plan, Step
 from orchestrator.trust.authority import Authority, BadKey
 from schemas.control import Accepted, Apply, Enrol, Refused, Reply
 from schemas.plans import NodePlan
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """What one node needs."""
-
-    node: str
-    enrol: bool  # certificates, for the first time or anew
-    plan: NodePlan | None  # None: it runs the right one already
 
 
 class _Failed(Exception):
@@ -37,43 +28,47 @@ class _Failed(Exception):
 async def roll_out(
     hosts: Hosts,
     authority: Authority,
-    steps: Iterable[Step],
+    plan: Plan,
     observations: Mapping[str, Observation],
     now: float,
     progress: Callable[[NodeResult], None] = lambda _: None,
 ) -> tuple[NodeResult, ...]:
-    """Every node's result, sorted by name. `progress` gets each as soon as it is known."""
+    """Every node's result, sorted by name. `progress` gets each as soon as it is known.
+
+    `observations` are fresh, and the plan isn't stale against them.
+    """
     shared = Counter(each.public_key for each in observations.values() if each.public_key)
 
     async def one(step: Step) -> NodeResult:
         observation = observations[step.node]
         if observation.observed.unreachable:
             result = NodeResult(step.node, "unreachable", reason=observation.observed.unreachable)
-        elif not step.enrol and step.plan is None:
-            result = NodeResult(step.node, "unchanged", generation=observation.observed.generation)
+        elif not step.enrol and not step.push:
+            result = NodeResult(step.node, "unchanged", generation=step.generation)
         elif shared[observation.public_key] > 1:
             result = NodeResult(step.node, "failed", reason=_clone(step.node, observation, observations))
         else:
-            result = await _carry_out(hosts, authority, step, observation, now)
+            node_plan = plan.node_plans[step.node] if step.push else None
+            result = await _carry_out(hosts, authority, step, node_plan, observation.public_key, now)
         progress(result)
         return result
 
-    results = await asyncio.gather(*(one(step) for step in steps))
-    return tuple(sorted(results, key=lambda result: result.node))
+    results = await asyncio.gather(*(one(step) for step in plan.steps))
+    return tuple(sorted([*results, *out_of_reach(plan)], key=lambda result: result.node))
 
 
 async def _carry_out(
-    hosts: Hosts, authority: Authority, step: Step, observation: Observation, now: float
+    hosts: Hosts, authority: Authority, step: Step, node_plan: NodePlan | None, public_key: str, now: float
 ) -> NodeResult:
     """Enrol first: a node takes plans only from the authority that it was enrolled with."""
-    generation = observation.observed.generation
+    generation = step.generation
     try:
         async with hosts.use(step.node) as host:
             if step.enrol:
-                await _enrol(host, authority, observation.public_key, now)
-            if step.plan is not None:
+                await _enrol(host, authority, public_key, now)
+            if node_plan is not None:
                 generation += 1
-                _expect_accepted(await host.request(Apply(authority.sign(step.plan, generation))))
+                _expect_accepted(await host.request(Apply(authority.sign(node_plan, generation))))
     except _Failed as error:
         return NodeResult(step.node, "failed", reason=str(error))
     except Unreachable as error:
