@@ -2,7 +2,7 @@
 
 `reconcile` is a pure function of the local entry, the peer's entry and the edge's rules. It decides what
 the local row becomes and which kind of work brings the disk there. It must not know how entries travel,
-what is on the disk, or who else is in the fleet. `DESIGN.md` beside it has the laws and why the fleet converges.
+what is on the disk, or who else is in the fleet. `DESIGN.md` beside it has the laws and the proof.
 
 The one rule that everything rests on: **a version only ever contains an edit whose bytes are safe.** A
 replica joins two concurrent versions only while it gives up the losing content itself, and then it keeps
