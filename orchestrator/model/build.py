@@ -119,7 +119,7 @@ class _Builder:
             layer = Layer("graph", f"graph {graph.name}", graph, where)
             for source, target, direction in self._links(graph, where):
                 edge_id = f"{self._name}/{graph.name}/{source.node}~{target.node}"
-                yield self._edge(edge_id, graph.name, (source, target, direction), (layer,), (), where)
+                yield self._edge(edge_id, graph, (source, target, direction), (layer,), (), where)
         yield from self._written_out()
         self._report_unused([graph.name for graph in self._spec.graphs])
 
@@ -132,30 +132,31 @@ class _Builder:
                 edge_id = f"{self._name}/{WRITTEN_OUT}/{source}~{target}"
                 layer = Layer("edge", "the edge itself", written, where)
                 link = (source, target, written.direction)
-                yield self._edge(edge_id, WRITTEN_OUT, link, (), (layer,), where)
+                yield self._edge(edge_id, None, link, (), (layer,), where)
 
     def _edge(
         self,
         edge_id: str,
-        graph: str,
+        graph: Graph | None,
         link: Link,
         below: tuple[Layer, ...],
         above: tuple[Layer, ...],
         where: Where,
     ) -> Edge:
         """One edge; `below` and `above` are its layers on either side of the overrides."""
+        name, shape = (graph.name, graph.shape) if graph else (WRITTEN_OUT, None)
         source, target, direction = link
         matching = [
             position
             for position, matcher in enumerate(self._overrides)
-            if matcher.matches(edge_id, graph, link)
+            if matcher.matches(edge_id, name, link)
         ]
         self._used.update(matching)
-        key = (graph, where.pointer, direction, *matching)
+        key = (where.pointer, direction, *matching)
         if key not in self._resolved:
             overrides = (self._overrides[position].layer for position in matching)
             self._resolved[key] = resolve((BUILT_IN, self._defaults, *below, *overrides, *above), direction)
-        return Edge(edge_id, self._name, graph, source, target, direction, self._resolved[key], where)
+        return Edge(edge_id, self._name, name, shape, source, target, direction, self._resolved[key], where)
 
     def _links(self, graph: Graph, where: Where) -> list[Link]:
         """What a graph's shape links; replicas that it can't link are a problem."""

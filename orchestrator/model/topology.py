@@ -16,7 +16,7 @@ from orchestrator.model.documents import Where
 from orchestrator.model.layers import Effective
 from schemas.control import DEFAULT_PORT
 from schemas.plans import Direction, PeerAddress, ReplicaRef
-from schemas.topology import Access, Runtime, Ssh
+from schemas.topology import Access, Runtime, Shape, Ssh
 
 Replica = ReplicaRef
 
@@ -47,6 +47,7 @@ class Edge:
     id: str  # topology/graph/source~target
     topology: str
     graph: str  # "edges" for an edge that is written out
+    shape: Shape | None  # of its graph; None for an edge that is written out
     source: Replica
     target: Replica
     direction: Direction

@@ -103,9 +103,9 @@ def _edge_differences(old: NodePlan | None, new: NodePlan) -> Iterator[EdgeDiffe
     after = {edge.edge: edge for edge in new.edges}
     for edge in sorted({*before, *after}):
         if edge not in before:
-            yield edge, "create", ()
+            yield edge, "create", tuple(_told(after[edge], created=True))
         elif edge not in after:
-            yield edge, "delete", ()
+            yield edge, "delete", tuple(_told(before[edge], created=False))
         elif before[edge] != after[edge]:
             yield edge, "update", tuple(edge_fields(before[edge], after[edge]))
 
@@ -116,6 +116,19 @@ def edge_fields(old: ReplicationPlan, new: ReplicationPlan) -> Iterator[FieldCha
     for name in sorted({*before, *after}):
         if before.get(name) != after.get(name):
             yield FieldChange(name, before.get(name), after.get(name))
+
+
+def _told(edge: ReplicationPlan, *, created: bool) -> Iterator[FieldChange]:
+    """What to say of an edge that comes or goes: its ends, its direction, and what isn't built-in."""
+    bare = ReplicationPlan(edge.edge, edge.source, edge.target, edge.direction, edge.dials)
+    if edge != bare:
+        built_in = flat(bare)
+        own = {name: value for name, value in flat(edge).items() if value != built_in[name]}
+    else:
+        own = {}
+    ends = {"source": str(edge.source), "target": str(edge.target), "direction": edge.direction}
+    for name, value in {**ends, **own}.items():
+        yield FieldChange(name, None, value) if created else FieldChange(name, value, None)
 
 
 def flat(edge: ReplicationPlan) -> dict[str, Any]:
