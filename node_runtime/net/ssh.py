@@ -114,7 +114,7 @@ class Server:
             await self._acceptor.wait_closed()
 
     def _host_keys(self, certificate: asyncssh.SSHCertificate | None) -> list[Any]:
-        """With a certificate asyncssh offers the bare key as well, for those who pinned it before enrolment."""
+        """With a certificate asyncssh offers the bare key too, for those who pinned it before enrolment."""
         return [self._key] if certificate is None else [(self._key, certificate)]
 
 

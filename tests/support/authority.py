@@ -55,7 +55,7 @@ class Authority:
         )
 
     def sign(self, plan: NodePlan, generation: int, node: str | None = None) -> SignedPlan:
-        """The envelope that a node of this authority accepts; `node` other than the plan's makes a wrong one."""
+        """The envelope that a node of this authority accepts; another `node` makes a wrong one."""
         name = plan.node if node is None else node
         signature = self.key.sign_raw(signed_bytes(name, generation, digest(plan)), "")
         return SignedPlan(
