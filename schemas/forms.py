@@ -34,13 +34,21 @@ _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f]")
 _PORT = re.compile(r"[0-9]{1,5}")
 _HOST_KEY = re.compile(r"ssh-ed25519 (AAAA[A-Za-z0-9+/]+={0,2})(?: .*)?")
 
+# as cronsim names the field: (its position, what it takes)
+_CRON_FIELDS = {
+    "minute": (0, "0-59"),
+    "hour": (1, "0-23"),
+    "day-of-month": (2, "1-31"),
+    "month": (3, "1-12 or JAN-DEC"),
+    "day-of-week": (4, "0-7 or SUN-SAT"),
+}
+
 
 def _plain(text: str) -> str:
-    """`text`, its node templates checked and replaced by a letter, for a check of what stands around them."""
+    """`text`, its node's templates checked and replaced by a letter, for a check of what stands around them."""
     check_template(text)
-    for name in template_names(text):
-        if name != "name":
-            raise ValueError(f'"$({name})" means nothing here; only $(name) does')
+    if "spoke.name" in template_names(text):
+        raise ValueError('"$(spoke.name)" means nothing at a node; $(name) is the node\'s own name')
     return _TEMPLATED.sub("x", text)
 
 
@@ -50,7 +58,18 @@ def _is_name_range(text: str) -> None:
     check_name(names[-1])
 
 
+def _is_endpoint(text: str) -> None:
+    node, _ = parse_endpoint(text)
+    if "[" in node:
+        raise ValueError(
+            'a single endpoint stands here, and a range names many; name one node, as in "hq-a:/data"'
+        )
+
+
 def _is_label_value(text: str) -> None:
+    for name in template_names(text):
+        if name != "name":
+            raise ValueError(f'"$({name})" means nothing in a label; only $(name) does')
     check_label_value(_plain(text))
 
 
@@ -90,8 +109,12 @@ def _is_cron(text: str) -> None:
     except StopIteration:
         raise ValueError("this schedule never comes: no such day exists in these months") from None
     except (CronSimError, AssertionError) as error:
-        reason = str(error).removeprefix("Bad ") or "day-of-week"
-        raise ValueError(f"the {reason.replace('-', ' ')} field can't be read") from None
+        field = str(error).removeprefix("Bad ") or "day-of-week"
+        position, accepted = _CRON_FIELDS[field]
+        raise ValueError(
+            f'the {field.replace("-", " ")} field can\'t be "{fields.split()[position]}"; '
+            f"it takes {accepted}, *, and lists, ranges and steps of them"
+        ) from None
 
 
 def _is_time_zone(text: str) -> None:
@@ -186,7 +209,8 @@ def _is_command(text: str) -> None:
 FORMS: dict[str, Callable[[str], object]] = {
     "name": check_name,
     "name-range": _is_name_range,
-    "endpoint": parse_endpoint,
+    "endpoint": _is_endpoint,
+    "endpoint-range": parse_endpoint,
     "selector": parse_selector,
     "replica-path": check_path,
     "node-path": _is_node_path,
