@@ -242,12 +242,14 @@ class Index(_Reading):
         for page in self._pages(COLUMNS, under):
             yield from self._codec.rows(page)
 
-    def stamps(self, under: bytes) -> Iterator[StampTuple]:
-        """As `walk`, but bare tuples (key, flags, and the five fields of `Stamp`) to compare quickly."""
+    def stamps(self, under: bytes, *, itself: bool = False) -> Iterator[StampTuple]:
+        """As `walk` (with `under` first if `itself`), but bare tuples to compare quickly."""
         columns = (
             "key, flags, coalesce(stamp_size, size), coalesce(stamp_mtime_ns, mtime_ns), stamp_ctime_ns,"
             " inode, stamp_mode"
         )
+        if itself:
+            yield from self._all(f"SELECT {columns} FROM entries WHERE key = ?", (key(under),))  # noqa: S608
         for page in self._pages(columns, under):
             yield from page
 
