@@ -152,11 +152,11 @@ def _roots(panel: Panel, near: dict[str, list[str]]) -> list[str]:
     gets = {line.target for line in panel.lines}
     gives = {line.source for line in panel.lines}
     if panel.shape == "hub-and-spoke":
-        return sorted(keys, key=lambda key: -len(near[key]))
+        single = {box.key for box in panel.boxes if box.count == 1}
+        return sorted(keys, key=lambda key: (-len(near[key]), key not in single))
     if panel.shape == "tree" and not all(line.two_way for line in panel.lines):
-        single = [key for key in keys if key not in gets or key not in gives]
         tops = [key for key in keys if key not in gets]
         if len(tops) > 1:  # to-root: the one that gives to nobody
-            tops = [key for key in single if key not in gives]
+            tops = [key for key in keys if key not in gives]
         return [*tops, *keys]
     return [*(key for key in keys if key not in gets), *sorted(keys, key=lambda key: -len(near[key]))]

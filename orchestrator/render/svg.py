@@ -19,6 +19,7 @@ PADDING = 22.0
 HEADING = 46.0  # height of a panel's own title
 TOP = 92.0  # height of the drawing's title and legend
 MIN_DRAWING_WIDTH = 620.0
+STUB = 9.0  # as long as an arrowhead
 ARROWS_UP_TO = 40  # lines in a circle; in a denser one arrowheads only make a blot
 
 MODES: tuple[Mode, ...] = ("continuous", "scheduled", "once")
@@ -83,11 +84,13 @@ def _opening(compiled: Compiled, width: float, height: float) -> Iterator[str]:
     yield f"<style>{_FONTS}{light}@media (prefers-color-scheme:dark){{{dark}}}</style>"
     yield "<defs>"
     for mode in MODES:
-        yield (
-            f'<marker id="{mode}" viewBox="0 0 10 10" refX="9" refY="5" markerWidth="9" markerHeight="9" '
-            f'markerUnits="userSpaceOnUse" orient="auto-start-reverse">'
-            f'<path class="head-{mode}" d="M0 1 10 5 0 9 2.5 5z"/></marker>'
-        )
+        # Two markers rather than auto-start-reverse, which SVG 1.1 readers don't know.
+        for end, tip, head in (("end", 9, "M0 1 10 5 0 9 2.5 5z"), ("start", 1, "M10 1 0 5 10 9 7.5 5z")):
+            yield (
+                f'<marker id="{mode}-{end}" viewBox="0 0 10 10" refX="{tip}" refY="5" markerWidth="9" '
+                f'markerHeight="9" markerUnits="userSpaceOnUse" orient="auto">'
+                f'<path class="head-{mode}" d="{head}"/></marker>'
+            )
     yield "</defs>"
     yield f'<rect class="paper" width="{_n(width)}" height="{_n(height)}"/>'
     yield _text(MARGIN, 40, compiled.fleet, "strong", 20, weight=650)
@@ -107,8 +110,8 @@ def _legend(compiled: Compiled, width: float) -> Iterator[str]:
     widths = [46 + 6.6 * len(text) for text, _, _ in entries]
     x = width - MARGIN - sum(widths)
     for (text, mode, two_way), entry_width in zip(entries, widths, strict=True):
-        start = f' marker-start="url(#{mode})"' if two_way else ""
-        yield f'<path class="line {mode}" d="M{_n(x)} 58h24" marker-end="url(#{mode})"{start}/>'
+        start = f' marker-start="url(#{mode}-start)"' if two_way else ""
+        yield f'<path class="line {mode}" d="M{_n(x)} 58h24" marker-end="url(#{mode}-end)"{start}/>'
         yield _text(x + 31, 62, text, "soft", 11.5)
         x += entry_width
 
@@ -139,23 +142,30 @@ def _line(line: Line, placed: Layout, dense: bool) -> str:
         path = f"M{_p(start)}L{_p(end)}"
     else:
         path = _curve(source, target, placed.box_width)
-    ends = "" if dense else f' marker-end="url(#{line.mode})"'
+    ends = "" if dense else f' marker-end="url(#{line.mode}-end)"'
     if line.two_way and not dense:
-        ends += f' marker-start="url(#{line.mode})"'
+        ends += f' marker-start="url(#{line.mode}-start)"'
     thin = " thin" if dense else ""
     return f'<path class="line {line.mode}{thin}" d="{path}"{ends}/>'
 
 
 def _curve(source: Point, target: Point, width: float) -> str:
-    """From side to side, leaving and arriving level."""
+    """From side to side, leaving and arriving by a level stub, which arrowheads take their angle from."""
     (x1, y1), (x2, y2) = source, target
     if x1 == x2:
-        x, bend = x1 + width / 2, x1 + width / 2 + 46
-        return f"M{_p((x, y1))}C{_p((bend, y1))} {_p((bend, y2))} {_p((x, y2))}"
+        x = x1 + width / 2
+        return _between((x, y1), (x + STUB, y1), (x + STUB, y2), (x, y2), bend=40)
     way = 1 if x2 > x1 else -1
     x1, x2 = x1 + way * width / 2, x2 - way * width / 2
-    middle = (x1 + x2) / 2
-    return f"M{_p((x1, y1))}C{_p((middle, y1))} {_p((middle, y2))} {_p((x2, y2))}"
+    bend = abs(x2 - x1) / 2 - STUB
+    return _between((x1, y1), (x1 + way * STUB, y1), (x2 - way * STUB, y2), (x2, y2), bend=way * bend)
+
+
+def _between(start: Point, leave: Point, arrive: Point, end: Point, *, bend: float) -> str:
+    """A stub, a curve whose controls lie `bend` px beyond the stubs, and a stub."""
+    beyond = leave[0] + bend, leave[1]
+    back = arrive[0] + (bend if leave[0] == arrive[0] else -bend), arrive[1]
+    return f"M{_p(start)}L{_p(leave)}C{_p(beyond)} {_p(back)} {_p(arrive)}L{_p(end)}"
 
 
 def _border(centre: Point, towards: Point, width: float) -> Point:
@@ -168,19 +178,19 @@ def _border(centre: Point, towards: Point, width: float) -> Point:
 
 
 def _loop(centre: Point, width: float) -> str:
+    """From a pile of boxes back to itself: each of its members with each other one."""
     x, y = centre[0] + width / 2, centre[1]
-    return f"M{_p((x, y - 10))}C{_p((x + 44, y - 26))} {_p((x + 44, y + 26))} {_p((x, y + 10))}"
+    return _between((x, y - 11), (x + STUB, y - 11), (x + STUB, y + 11), (x, y + 11), bend=30)
 
 
 def _box(box: Box, placed: Layout) -> Iterator[str]:
     x, y = placed.centres[box.key]
     width = placed.box_width
     left, top = x - width / 2, y - BOX_HEIGHT / 2
-    sheets = (6.0, 3.0, 0.0) if box.count > 1 else (0.0,)
-    for offset in sheets:
+    for sheet in (2, 1, 0) if box.count > 1 else (0,):  # the sheets of a pile look out above it
         yield (
-            f'<rect class="box" x="{_n(left + offset)}" y="{_n(top - offset)}" '
-            f'width="{_n(width)}" height="{_n(BOX_HEIGHT)}" rx="8"/>'
+            f'<rect class="box" x="{_n(left + 5 * sheet)}" y="{_n(top - 4 * sheet)}" '
+            f'width="{_n(width - 10 * sheet)}" height="{_n(BOX_HEIGHT)}" rx="8"/>'
         )
     room = int((width - 20) / 6.2)
     yield f"<g><title>{escape(f'{box.title} {box.subtitle}')}</title>"

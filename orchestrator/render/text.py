@@ -12,12 +12,12 @@ from itertools import groupby
 from typing import Any
 
 from orchestrator.plan.change import SYMBOLS, Action, Change, FieldChange, Plan
+from orchestrator.render.values import DURATIONS, duration, printable
 
 SHOWN_ALIKE = 8  # of more changes that differ only in their nodes, so many are listed
 
 _COLOURS: dict[Action, str] = {"create": "32", "update": "33", "delete": "31", "enrol": "32", "renew": "33"}
 _ENDS = ("source", "target", "direction")
-_SECONDS = frozenset({"sync.jitter", "sync.debounce", "sync.rescan"})
 _NODE_VERBS: dict[Action, str] = {
     "enrol": "enrol {}",
     "renew": "renew the certificate of {}",
@@ -78,7 +78,7 @@ def _group(changes: Iterable[Change], paint: _Paint) -> Iterator[str]:
             fields = _own_fields(change)
             column = max((len(field.field) for field in fields), default=0)
             for field in fields:
-                yield f"      {paint(_printable(field.field.ljust(column)), '2')}  {_values(field, paint)}"
+                yield f"      {paint(printable(field.field.ljust(column)), '2')}  {_values(field, paint)}"
         if len(shown) < len(same):
             rest = len(same) - len(shown)
             yield f"  {paint(same[0].symbol, _COLOURS[same[0].action])} … and {rest:,} more like these"
@@ -95,7 +95,7 @@ def _own_fields(change: Change) -> tuple[FieldChange, ...]:
 
 def _headline(change: Change) -> str:
     if change.of == "node":
-        return _printable(_NODE_VERBS[change.action].format(change.subject))
+        return printable(_NODE_VERBS[change.action].format(change.subject))
     said = {field.field: field.new if field.old is None else field.old for field in change.fields}
     tail = change.subject.split("/", 2)[-1]
     if change.action == "update" or not all(end in said for end in _ENDS):
@@ -108,7 +108,7 @@ def _headline(change: Change) -> str:
     nodes = {node.partition(":")[0] for node in ends}
     if set(change.nodes) != nodes:
         text += f"  (on {', '.join(change.nodes)} only)"
-    return _printable(text)
+    return printable(text)
 
 
 def _values(field: FieldChange, paint: _Paint) -> str:
@@ -120,17 +120,13 @@ def _values(field: FieldChange, paint: _Paint) -> str:
 
 
 def _value(field: str, value: Any) -> str:
-    if field in _SECONDS:
-        return f"{value:g}s"
+    if field in DURATIONS:
+        return duration(value)
     if isinstance(value, dict):  # a peer's address
-        return _printable(f"{value['host']}:{value['port']}")
+        return printable(f"{value['host']}:{value['port']}")
     if isinstance(value, list | tuple):
-        return _printable(f"[{', '.join(map(str, value))}]")
-    return _printable(str(value))
-
-
-def _printable(text: str) -> str:
-    return "".join(each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in text)
+        return printable(f"[{', '.join(map(str, value))}]")
+    return printable(str(value))
 
 
 def _out_of_reach(plan: Plan, paint: _Paint) -> Iterator[str]:
@@ -139,7 +135,7 @@ def _out_of_reach(plan: Plan, paint: _Paint) -> Iterator[str]:
     yield ""
     yield paint("not reached", "1", "31")
     for node in plan.unreachable[: SHOWN_ALIKE * 2]:
-        yield f"  {paint('!', '31')} {_printable(node.node)}: {_printable(node.reason)}"
+        yield f"  {paint('!', '31')} {printable(node.node)}: {printable(node.reason)}"
     rest = len(plan.unreachable) - SHOWN_ALIKE * 2
     if rest > 0:
         yield f"  {paint('!', '31')} … and {rest:,} more"
