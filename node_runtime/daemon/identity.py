@@ -118,8 +118,7 @@ class Identity:
 
 
 def open_identity(layout: Layout) -> Identity:
-    """The identity of this state directory; the first call makes its key."""
-    layout.create()
+    """The identity of this state directory, whose lock the caller holds; the first call makes its key."""
     sweep(layout.root)
     try:
         text = layout.key.read_bytes()

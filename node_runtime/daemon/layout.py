@@ -73,10 +73,15 @@ class Layout:
         return self.root / "lock"
 
     def create(self) -> None:
-        """Make the directory, for this user alone."""
+        """Make the directory, for this user alone. One with other things in it is left as it is."""
         try:
             self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self.root.chmod(0o700)
+            if self.root.stat().st_mode & 0o077:
+                if any(self.root.iterdir()) and not self.key.exists():
+                    raise NodeError(
+                        f"{self.root} is open to others and isn't a state directory; choose one with --state"
+                    )
+                self.root.chmod(0o700)
         except OSError as error:
             raise NodeError(
                 f"can't use {self.root} as the state directory: {error.strerror}; choose one with --state"

@@ -1,11 +1,12 @@
 """When scheduled edges start: cron, read as Debian's cron reads it, on apscheduler's engine.
 
-It decides moments, never what happens at them. apscheduler's own crontab isn't used: it counts Monday as 0,
-refuses 7, knows no @daily, joins day of month and of week by "and", and fires twice when clocks go back.
-Here cronsim computes each moment and apscheduler only waits for it. This is the only door to both.
+It decides moments, never what happens at them. apscheduler's own crontab isn't used: it counts Monday
+as 0, refuses 7, knows no @daily, joins day of month and of week by "and", and fires twice when clocks go
+back. Here cronsim computes each moment and apscheduler only waits for it. This is the only door to both.
 
-What cron promises about clocks that change, and is kept: a start in the hour that is left out comes right after
-it, one in the hour that comes twice comes once; schedules with "*" in minute or hour follow real time.
+What cron promises about clocks that change, and is kept: a start in the hour that is left out comes right
+after it, one in the hour that comes twice comes once; schedules with "*" in minute or hour follow real
+time.
 Source: cron(8) of Debian, "NOTES" on daylight saving time.
 """
 
@@ -23,11 +24,10 @@ from cronsim import CronSim, CronSimError
 
 from schemas.text import cron_fields
 
-
 LOOK_S = 60.0  # cron's own step: a start is at most this late after a suspend or a set clock
 
 
-class CronTrigger(BaseTrigger):  # type: ignore[misc]  # it has no types
+class CronTrigger(BaseTrigger):  # type: ignore[misc]  # untyped
     """apscheduler's view of one schedule."""
 
     def __init__(self, cron: str, zone: str, jitter_s: float, seed: str) -> None:
@@ -43,7 +43,7 @@ class CronTrigger(BaseTrigger):  # type: ignore[misc]  # it has no types
         return start + self._delay(start) if start else None
 
     def _delay(self, start: datetime) -> timedelta:
-        """Up to the jitter, drawn from the edge and the start: spread over edges, the same when asked again."""
+        """Up to the jitter, drawn from edge and start: spread over edges, the same when asked again."""
         drawn = hashlib.sha256(f"{self._seed} {start.timestamp()}".encode()).digest()[:8]
         return timedelta(seconds=self._jitter_s * int.from_bytes(drawn, "big") / 2**64)
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from dataclasses import dataclass
 
-from schemas.plans import NodePlan, ReplicationPlan
+from schemas.plans import NodePlan, PeerAddress, ReplicationPlan
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +40,14 @@ def callers(plan: NodePlan | None) -> frozenset[str]:
     if plan is None:
         return frozenset()
     return frozenset(edge.dials for edge in plan.edges if edge.dials != plan.node)
+
+
+def dialled(plan: NodePlan | None) -> dict[str, PeerAddress]:
+    """The peers that this node connects to, and where: those on at least one edge that it dials."""
+    if plan is None:
+        return {}
+    mine = {_peer_of(edge, plan.node) for edge in plan.edges if edge.dials == plan.node}
+    return {peer: address for peer, address in plan.peers.items() if peer in mine}
 
 
 def closed_by(old: NodePlan | None, new: NodePlan | None) -> frozenset[str]:
