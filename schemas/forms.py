@@ -45,7 +45,7 @@ _CRON_FIELDS = {
 
 
 def _plain(text: str) -> str:
-    """`text`, its node's templates checked and replaced by a letter, for a check of what stands around them."""
+    """`text`, its node's templates checked and replaced by a letter, for a check of what is around them."""
     check_template(text)
     if "spoke.name" in template_names(text):
         raise ValueError('"$(spoke.name)" means nothing at a node; $(name) is the node\'s own name')

@@ -175,10 +175,8 @@ def _missing_keys(error: ValidationError, pointer: Pointer) -> Iterator[Violatio
     for key in required:
         if error.message.startswith(f"{key!r} is"):
             schema = _mapping(error.schema)
-            wanted = _mapping(_mapping(schema.get("properties", {})).get(key, {}))
-            hint = _description(wanted)
-            if not hint:
-                hint = f"it needs {', '.join(required)}" if "properties" in schema else _description(schema)
+            # a shape's condition says in its description what the shape takes; it has no type of its own
+            hint = f"it needs {', '.join(required)}" if "type" in schema else _description(schema)
             yield Violation("missing-key", pointer, f'{describe(pointer)} has no "{key}"', key, hint)
 
 

@@ -7,7 +7,7 @@ how files are found. What is right in itself but wrong in its fleet is found lat
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import msgspec
@@ -148,12 +148,11 @@ def _take_as_text(raw: RawDocument, violation: Violation) -> bool:
 
 def _problem(violation: Violation, places: Places) -> Problem:
     place = places.of_key(violation.pointer) if violation.on_key else places.at(violation.pointer)
-    hint = "; ".join(filter(None, (violation.hint, *_quoting(violation, places))))
-    problem = Problem(violation.code, violation.message, place, violation.value, hint)
-    written = places.written(violation.pointer)
-    if violation.code == "wrong-type" and written in ("", None) and violation.value == "empty":
-        return replace(problem, hint=f"{violation.hint}, or leave the key out")
-    return problem
+    hint = violation.hint
+    if violation.code == "wrong-type" and violation.value == "empty":
+        hint += ", or leave the key out"
+    hint = "; ".join(filter(None, (hint, *_quoting(violation, places))))
+    return Problem(violation.code, violation.message, place, violation.value, hint)
 
 
 def _quoting(violation: Violation, places: Places) -> Iterator[str]:

@@ -22,6 +22,18 @@ _WORDS: dict[tuple[str, str], tuple[str, str]] = {
         'a "- " stands where no list entry can',
         "start the list on the line below its key",
     ),
+    ("did not find expected node content", "while parsing a flow node"): (
+        "a bracket isn't closed, or a value is missing before this",
+        "write the closing bracket",
+    ),
+    ("did not find expected alphabetic or numeric character", "while scanning an alias"): (
+        'a text can\'t start with "*" unless it is quoted',
+        "write it in quotes",
+    ),
+    ("did not find expected alphabetic or numeric character", "while scanning an anchor"): (
+        'a text can\'t start with "&" unless it is quoted',
+        "write it in quotes",
+    ),
     ("did not find expected key", ""): (
         "this is neither a key of the mapping nor a part of the value before it",
         "check the indentation, and quotes that close too early",
@@ -75,11 +87,12 @@ def syntax_problem(error: Any, text: str, file: str) -> Problem:
     start = getattr(error, "context_mark", None)
     if mark is None:
         return Problem("syntax", f"this is not YAML: {said}", Place(file, 1, 1))
-    place = Place(file, mark.line + 1, mark.column + 1)
+    lines = LINE_BREAK.split(text)
+    place = _within(Place(file, mark.line + 1, mark.column + 1), lines)
     if said == "found character that cannot start any token":
-        return _bad_start(place, text)
+        return _bad_start(place, lines)
     message, hint = _words_for(said, context)
-    if start is not None and message.endswith("isn't closed"):
+    if start is not None and (message.endswith(("isn't closed", "is quoted"))):
         place = Place(file, start.line + 1, start.column + 1)
     return Problem("syntax", message, place, "", hint)
 
@@ -92,10 +105,16 @@ def _words_for(said: str, context: str) -> tuple[str, str]:
     return f"this is not YAML: {said}{where}", ""
 
 
-def _bad_start(place: Place, text: str) -> Problem:
-    lines = LINE_BREAK.split(text)
-    line = lines[place.line - 1] if place.line <= len(lines) else ""
-    character = line[place.column - 1 : place.column]
+def _within(place: Place, lines: list[str]) -> Place:
+    """`place`, or the end of the last written line where libyaml complains of what lies behind the text."""
+    if "".join(lines[place.line - 1 :]).strip():
+        return place
+    last = max((number for number, line in enumerate(lines, 1) if line.strip()), default=1)
+    return Place(place.file, last, len(lines[last - 1].rstrip()) + 1)
+
+
+def _bad_start(place: Place, lines: list[str]) -> Problem:
+    character = lines[place.line - 1][place.column - 1 : place.column]
     if character == "\t":
         return Problem("syntax", "a tab can't indent", place, "", "use spaces")
     return Problem(
