@@ -1,18 +1,20 @@
 """The control conversation over any byte stream: a line of JSON out, a line of JSON back.
 
 It decides how requests and replies are framed, how long a line and a silence may be, and what is said of
-a stream that ends or holds something else. It never opens a stream: `local` and `ssh` do.
+a stream that ends or holds something else. `StreamHost` is the host contract over such a stream; how one
+is opened, `local` and `ssh` know.
 """
 
 from __future__ import annotations
 
 import asyncio
+from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 import msgspec
 
-from orchestrator.apply.host import REPLY_TIMEOUT_S
+from orchestrator.apply.host import REPLY_TIMEOUT_S, Unreachable
 from schemas.control import MAX_LINE_BYTES, Reply, Request, decode_reply
 
 CHUNK_BYTES = 256 * 1024
@@ -54,20 +56,18 @@ class Conversation:
         self._writer = writer
         self._last_words = last_words
         self._surplus = b""  # bytes behind the last reply
-        self._turn = asyncio.Lock()
 
     async def ask(self, request: Request) -> Reply:
         """One request, one reply. Raises `Broken`, or what the stream raises."""
-        async with self._turn:
-            try:
-                async with asyncio.timeout(REPLY_TIMEOUT_S):
-                    self._writer.write(msgspec.json.encode(request) + b"\n")
-                    await self._writer.drain()
-                    line = await self._read_line()
-            except TimeoutError:
-                raise Broken(f"connected, but gave no answer within {REPLY_TIMEOUT_S:.0f} s") from None
-            except (BrokenPipeError, ConnectionResetError):
-                raise Broken(await self._ended()) from None
+        try:
+            async with asyncio.timeout(REPLY_TIMEOUT_S):
+                self._writer.write(msgspec.json.encode(request) + b"\n")
+                await self._writer.drain()
+                line = await self._read_line()
+        except TimeoutError:
+            raise Broken(f"connected, but gave no answer within {REPLY_TIMEOUT_S:.0f} s") from None
+        except (BrokenPipeError, ConnectionResetError):
+            raise Broken(await self._ended()) from None
         try:
             reply: Reply = decode_reply(line)
         except msgspec.MsgspecError as error:
@@ -95,11 +95,63 @@ class Conversation:
         return line
 
     async def _ended(self) -> str:
-        said = (await self._last_words()).strip()
+        said = await self._last_words()
         return f"hung up without an answer: {said}" if said else "hung up without an answer"
 
 
+class StreamHost(ABC):
+    """A host whose conversation runs over a stream: opened when needed, kept, given up at any failure."""
+
+    failures: tuple[type[BaseException], ...] = (OSError,)  # what opening and using the stream may raise
+
+    def __init__(self, node: str) -> None:
+        self._node = node
+        self._conversation: Conversation | None = None
+        self._turn = asyncio.Lock()  # one request at a time, the one that opens the stream included
+
+    @property
+    def node(self) -> str:
+        """The node's name in the inventory."""
+        return self._node
+
+    async def request(self, request: Request) -> Reply:
+        """Ask, and wait for the answer. Raises `Unreachable`."""
+        async with self._turn:
+            try:
+                if self._conversation is None:
+                    self._conversation = await self.open()
+                return await self._conversation.ask(request)
+            except Broken as error:
+                reason = str(error)
+            except self.failures as error:
+                reason = self.reason(error)
+            await self.close()
+            raise Unreachable(self.node, reason)
+
+    async def close(self) -> None:
+        """Hang up."""
+        self._conversation = None
+        await self.hang_up()
+
+    @abstractmethod
+    async def open(self) -> Conversation:
+        """Open the stream. Raises `Broken`, or one of `failures`."""
+
+    @abstractmethod
+    async def hang_up(self) -> None:
+        """Close what `open` opened, however far it got."""
+
+    @abstractmethod
+    def reason(self, error: BaseException) -> str:
+        """One of `failures`, for the operator, with what to do about it."""
+
+
+def printable(text: str) -> str:
+    """What a peer said, on one line, without what would steer a terminal."""
+    return " ".join("".join(each if each.isprintable() else " " for each in text).split())
+
+
 def _shown(line: bytes) -> str:
-    """What a peer sent, cut and made harmless for a terminal."""
-    text = line[:SHOWN_BYTES].decode("utf-8", "backslashreplace").strip()
-    return repr(text + ("…" if len(line) > SHOWN_BYTES else ""))
+    """The beginning of what a peer sent instead of an answer."""
+    text = printable(line[:SHOWN_BYTES].decode("utf-8", "replace"))
+    return f'"{text}{"…" if len(line) > SHOWN_BYTES else ""}"'

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 
-from orchestrator.apply.conversation import Broken, Conversation
-from orchestrator.apply.host import CONNECT_TIMEOUT_S, Unreachable
-from schemas.control import Reply, Request
+from orchestrator.apply.conversation import Broken, Conversation, StreamHost
+from orchestrator.apply.host import CONNECT_TIMEOUT_S
 
 SOCKET_NAME = "control.sock"
 
@@ -32,45 +32,40 @@ def state_directory(written: str | None, environ: Mapping[str, str]) -> Path:
     return Path("~/.local/state/syncgraph-node").expanduser()
 
 
-class LocalHost:
+class LocalHost(StreamHost):
     """A node runtime on this machine."""
 
     def __init__(self, node: str, state: Path) -> None:
-        self.node = node
+        super().__init__(node)
         self._state = state
-        self._conversation: Conversation | None = None
         self._writer: asyncio.StreamWriter | None = None
 
-    async def request(self, request: Request) -> Reply:
-        """Ask, and wait for the answer. Raises `Unreachable`."""
-        try:
-            return await (self._conversation or await self._open()).ask(request)
-        except (Broken, OSError) as error:
-            await self.close()
-            raise Unreachable(self.node, str(error)) from None
-
-    async def close(self) -> None:
-        """Hang up."""
-        writer, self._writer, self._conversation = self._writer, None, None
-        if writer is not None:
-            writer.close()
-
-    async def _open(self) -> Conversation:
+    async def open(self) -> Conversation:
+        """Connect to the control socket."""
         path = self._state / SOCKET_NAME
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT_S):
                 reader, self._writer = await _connect(path)
-        except (FileNotFoundError, ConnectionRefusedError):
-            raise Broken(
-                f"no node runtime runs here with the state directory {self._state}; "
-                f"start it: syncgraph-node run --state {self._state}"
-            ) from None
-        except PermissionError:
-            raise Broken(f"{path} belongs to another user; run as the user of the node runtime") from None
         except TimeoutError:
             raise Broken(f"{path} accepts no connection within {CONNECT_TIMEOUT_S:.0f} s") from None
-        self._conversation = Conversation(reader, self._writer)
-        return self._conversation
+        return Conversation(reader, self._writer)
+
+    async def hang_up(self) -> None:
+        """Close the connection."""
+        writer, self._writer = self._writer, None
+        if writer is not None:
+            writer.close()
+
+    def reason(self, error: BaseException) -> str:
+        """One failure, for the operator."""
+        if isinstance(error, FileNotFoundError | ConnectionRefusedError | NotADirectoryError):
+            return (
+                f"no node runtime runs here with the state directory {self._state}; "
+                f"start it: syncgraph-node run --state {shlex.quote(str(self._state))}"
+            )
+        if isinstance(error, PermissionError):
+            return f"{self._state} belongs to another user; run as the user of the node runtime"
+        return str(error)
 
 
 async def _connect(path: Path) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:

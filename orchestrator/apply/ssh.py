@@ -15,17 +15,17 @@ from __future__ import annotations
 
 import asyncio
 import shlex
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from pathlib import Path
 from typing import Any, cast
 
 import asyncssh
 
-from orchestrator.apply.conversation import Broken, Conversation
+from orchestrator.apply.conversation import Broken, Conversation, StreamHost, printable
 from orchestrator.apply.gates import LoginGates
-from orchestrator.apply.host import CONNECT_TIMEOUT_S, Unreachable
+from orchestrator.apply.host import CONNECT_TIMEOUT_S
 from orchestrator.trust.authority import Login
-from schemas.control import CONTROL_SUBSYSTEM, DEFAULT_PORT, ORCHESTRATOR_PRINCIPAL, Reply, Request
+from schemas.control import CONTROL_SUBSYSTEM, DEFAULT_PORT, ORCHESTRATOR_PRINCIPAL
 from schemas.topology import Runtime, Ssh
 
 LOGIN_TIMEOUT_S = 15.0
@@ -38,34 +38,18 @@ CIPHERS = ("aes128-gcm@openssh.com", "aes256-gcm@openssh.com", "chacha20-poly130
 KNOWN_HOSTS_FILES = ("~/.ssh/known_hosts", "~/.ssh/known_hosts2", "/etc/ssh/ssh_known_hosts")
 COMMAND_NOT_FOUND = 127  # a POSIX shell's exit status
 
-_FAILURES = (asyncssh.Error, OSError, TimeoutError, asyncssh.KeyImportError, asyncssh.ConfigParseError)
+FAILURES = (asyncssh.Error, OSError, TimeoutError, asyncssh.KeyImportError, asyncssh.ConfigParseError)
 
 
-class SshHost(ABC):
-    """What both kinds of SSH host share: one connection, one conversation, one kind of failure."""
+class SshHost(StreamHost):
+    """What both kinds of SSH host share: one connection, and one channel on it."""
+
+    failures = FAILURES
 
     def __init__(self, node: str, address: str) -> None:
-        self.node = node
+        super().__init__(node)
         self.address = address
         self._connection: asyncssh.SSHClientConnection | None = None
-        self._conversation: Conversation | None = None
-
-    async def request(self, request: Request) -> Reply:
-        """Ask, and wait for the answer. Raises `Unreachable`."""
-        try:
-            return await (self._conversation or await self._open()).ask(request)
-        except Broken as error:
-            reason = str(error)
-        except _FAILURES as error:
-            reason = self.reason(error)
-        await self.close()
-        raise Unreachable(self.node, reason)
-
-    async def close(self) -> None:
-        """Hang up."""
-        connection, self._connection, self._conversation = self._connection, None, None
-        if connection is not None:
-            await _hang_up(connection)
 
     @abstractmethod
     async def connect(self) -> asyncssh.SSHClientConnection:
@@ -75,11 +59,8 @@ class SshHost(ABC):
     def session(self) -> dict[str, Any]:
         """What to open on the connection: arguments of asyncssh's `open_session`."""
 
-    @abstractmethod
-    def reason(self, error: BaseException) -> str:
-        """One failure, for the operator, with what to do about it."""
-
-    async def _open(self) -> Conversation:
+    async def open(self) -> Conversation:
+        """Log in, and open the channel."""
         self._connection = await self.connect()
         writer, reader, errors = await self._connection.open_session(
             **self.session(), encoding=None, request_pty=False
@@ -92,13 +73,18 @@ class SshHost(ABC):
                     await writer.channel.wait_closed()
             except (TimeoutError, asyncssh.Error):
                 said = b""
-            text = said.decode("utf-8", "replace").strip()
+            text = printable(said.decode("utf-8", "replace"))
             if cast(asyncssh.SSHClientChannel[bytes], writer.channel).get_exit_status() == COMMAND_NOT_FOUND:
                 return f"{text}; is the node runtime installed there? Its program is ssh.command"
             return text
 
-        self._conversation = Conversation(reader, writer, last_words)
-        return self._conversation
+        return Conversation(reader, writer, last_words)
+
+    async def hang_up(self) -> None:
+        """Close the connection."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            await _hang_up(connection)
 
 
 class SshAccess:
@@ -152,7 +138,7 @@ class SshAccess:
         file means it for this way.
         """
         before, _, last = written.rpartition(",")
-        key = f"{written} {ssh.known_hosts} {ssh.identity_file}"
+        key = f"{depth} {written} {ssh.known_hosts} {ssh.identity_file}"  # depth: no login waits for itself
         task = self._jumps.get(key)
         if task is None or (task.done() and not _is_alive(task)):
             user, address, port = _parse_jump(last)
@@ -166,10 +152,9 @@ class SshAccess:
             task = self._jumps[key] = asyncio.create_task(self.connect(address, hop, depth))
         try:
             return await asyncio.shield(task)
-        except HOST_KEY_FAILURES as error:
-            raise Broken(f"jump host {last}: {_host_key_reason(error)}") from None
-        except _FAILURES as error:
-            raise Broken(f"jump host {last}: {_plain(error)}") from None
+        except FAILURES as error:
+            reason = _host_key_reason(error) if _is_host_key_failure(error) else _plain(error)
+            raise Broken(f"jump host {last}: {reason}") from None
 
     def _known_hosts(self, ssh: Ssh, configured: Any) -> asyncssh.SSHKnownHosts:
         """The host keys that are trusted; never `None`, which would turn the check off."""
@@ -205,7 +190,7 @@ class SshdHost(SshHost):
 
     def reason(self, error: BaseException) -> str:
         """One failure, for the operator."""
-        if isinstance(error, HOST_KEY_FAILURES):
+        if _is_host_key_failure(error):
             return _host_key_reason(error)
         if isinstance(error, asyncssh.PermissionDenied):
             return (
@@ -261,7 +246,7 @@ class RuntimeHost(SshHost):
 
     def reason(self, error: BaseException) -> str:
         """One failure, for the operator."""
-        if isinstance(error, HOST_KEY_FAILURES):
+        if _is_host_key_failure(error):
             if self._pinned_key:
                 return (
                     "its host key is neither the pinned runtime.hostKey nor certified for "
@@ -279,9 +264,6 @@ class RuntimeHost(SshHost):
         if isinstance(error, asyncssh.KeyImportError):
             return f"runtime.hostKey isn't a public key in OpenSSH format: {error}"
         return _plain(error, f"{self.address} port {self._port}")
-
-
-HOST_KEY_FAILURES = (asyncssh.HostKeyNotVerifiable, asyncssh.KeyExchangeFailed)
 
 
 def control_command(program: str | None, state: str | None) -> str:
@@ -322,6 +304,13 @@ def _is_alive(task: asyncio.Task[asyncssh.SSHClientConnection]) -> bool:
     return not task.cancelled() and task.exception() is None and not task.result().is_closed()
 
 
+def _is_host_key_failure(error: BaseException) -> bool:
+    """Whether the host couldn't show a key that we know; asyncssh has two ways to say it."""
+    return isinstance(error, asyncssh.HostKeyNotVerifiable) or (
+        isinstance(error, asyncssh.KeyExchangeFailed) and "host key" in error.reason
+    )
+
+
 def _host_key_reason(error: BaseException) -> str:
     return (
         f"its SSH host key isn't known ({_plain(error)}): compare it, then add it to known_hosts "
@@ -335,7 +324,7 @@ def _plain(error: BaseException, where: str = "") -> str:
     if isinstance(error, TimeoutError):
         return f"{at}no connection within {CONNECT_TIMEOUT_S:.0f} s"
     if isinstance(error, asyncssh.Error):
-        return f"{at}{error.reason}"
+        return f"{at}{error.reason.partition(', sent ')[0]}"  # what follows lists every algorithm
     if isinstance(error, OSError) and error.strerror:
         return f"{at}{error.filename}: {error.strerror}" if error.filename else f"{at}{error.strerror}"
     return f"{at}{error}"

@@ -6,9 +6,14 @@ authority, a bad signature, another node's plan and an older generation. `reques
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import asyncssh
 import msgspec
@@ -17,8 +22,22 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import load_ssh_public_key
 
 from orchestrator.apply.access import NodeAccess
+from orchestrator.apply.conversation import Reader
 from orchestrator.apply.host import Unreachable
-from schemas.control import Accepted, Apply, Enrol, Identify, Identity, Refused, Reply, Report, Request
+from schemas.control import (
+    CONTROL_SUBSYSTEM,
+    ORCHESTRATOR_PRINCIPAL,
+    Accepted,
+    Apply,
+    Enrol,
+    Identify,
+    Identity,
+    Refused,
+    Reply,
+    Report,
+    Request,
+    decode_request,
+)
 from schemas.plans import NodePlan, SignedPlan, signed_bytes
 from schemas.status import EdgeStatus, NodeStatus
 
@@ -152,3 +171,125 @@ class MemoryFleet:
 
     async def close(self) -> None:
         pass
+
+
+@dataclass
+class FarSide:
+    """A memory node behind a byte stream, which may be told to misbehave on its next answers."""
+
+    memory: MemoryNode
+    faults: list[bytes | None] = field(default_factory=list)  # sent instead of an answer; None: hang up
+    conversations: int = 0
+
+    async def converse(self, reader: Reader, write: Callable[[bytes], Awaitable[None]]) -> None:
+        """One conversation, until either side hangs up."""
+        self.conversations += 1
+        pending = b""
+        while chunk := await reader.read(65536):
+            *lines, pending = (pending + chunk).split(b"\n")
+            for line in lines:
+                if not self.faults:
+                    await write(msgspec.json.encode(self.memory.answer(decode_request(line))) + b"\n")
+                elif (fault := self.faults.pop(0)) is not None:
+                    await write(fault)
+                else:
+                    return
+
+
+@asynccontextmanager
+async def socket_server(far_side: FarSide, state: Path) -> AsyncIterator[None]:
+    """The far side at a runtime's control socket."""
+
+    conversing: set[asyncio.Task[None]] = set()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        async def write(content: bytes) -> None:
+            writer.write(content)
+            await writer.drain()
+
+        try:
+            await far_side.converse(reader, write)
+        finally:
+            writer.close()
+
+    def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        conversing.add(asyncio.create_task(serve(reader, writer)))
+
+    state.mkdir(parents=True, exist_ok=True)
+    server = await asyncio.start_unix_server(accept, state / "control.sock")
+    try:
+        yield
+    finally:
+        server.close()
+        for task in conversing:
+            task.cancel()
+        await asyncio.gather(*conversing, return_exceptions=True)
+
+
+@asynccontextmanager
+async def runtime_server(
+    far_side: FarSide,
+    authority_key: str,
+    certificate: str | None,
+    key: asyncssh.SSHKey | None = None,
+) -> AsyncIterator[int]:
+    """The far side at a runtime's own SSH port. Without a certificate, it shows its bare key."""
+    key = key or far_side.memory.key
+
+    async def accept(process: asyncssh.SSHServerProcess[bytes]) -> None:
+        if process.subsystem != CONTROL_SUBSYSTEM:
+            process.exit(1)
+            return
+
+        async def write(content: bytes) -> None:
+            process.stdout.write(content)
+            await process.stdout.drain()
+
+        await far_side.converse(process.stdin, write)
+        process.exit(0)
+
+    trusted = f'cert-authority,principals="{ORCHESTRATOR_PRINCIPAL}" {authority_key}'
+    server = await asyncssh.listen(
+        "127.0.0.1",
+        0,
+        server_host_keys=[(key, asyncssh.import_certificate(certificate)) if certificate else key],
+        authorized_client_keys=asyncssh.import_authorized_keys(trusted),
+        process_factory=accept,
+        encoding=None,
+    )
+    try:
+        yield server.get_port()
+    finally:
+        server.close()
+
+
+BRIDGE = """#!{python} -S
+# Stands in for `syncgraph-node`, called as "control --state DIR": joins stdin and stdout to the socket.
+import os, select, socket, sys
+with open(os.path.join(os.path.dirname(__file__), "arguments"), "w") as file:
+    file.write("\\n".join(sys.argv[1:]))
+here = socket.socket(socket.AF_UNIX)
+os.chdir(sys.argv[3])
+try:
+    here.connect("control.sock")
+except OSError as error:
+    sys.exit(f"no node runtime: {{error.strerror}}")
+while True:
+    for ready in select.select([0, here], [], [])[0]:
+        chunk = os.read(0, 65536) if ready == 0 else here.recv(65536)
+        if not chunk:
+            sys.exit(0)
+        if ready == 0:
+            here.sendall(chunk)
+        else:
+            while chunk:
+                chunk = chunk[os.write(1, chunk):]
+"""
+
+
+def write_bridge(path: Path) -> Path:
+    """A program for the far end of an sshd, beside which it leaves the arguments that it got."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(BRIDGE.format(python=sys.executable))
+    path.chmod(0o755)
+    return path
