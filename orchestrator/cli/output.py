@@ -156,10 +156,17 @@ def _print_source(place: Place, sources: dict[str, list[str]], tint: str, *, err
     echo(
         " " * (len(number) - 2)
         + click.style("| ", dim=True)
-        + " " * (at - start)
+        + " " * _columns(shown[: at - start])
         + click.style("^", fg=tint),
         err=err,
     )
+
+
+def _columns(text: str) -> int:
+    """How many columns of a terminal a text takes: wide characters two, combining ones none."""
+    from unicodedata import combining, east_asian_width
+
+    return sum(0 if combining(each) else 2 if east_asian_width(each) in "WF" else 1 for each in text)
 
 
 def _source_lines(file: str) -> list[str]:
