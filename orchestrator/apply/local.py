@@ -16,6 +16,7 @@ from orchestrator.apply.conversation import Broken, Conversation, StreamHost
 from orchestrator.apply.host import CONNECT_TIMEOUT_S
 
 SOCKET_NAME = "control.sock"
+MAX_ADDRESS_BYTES = 103  # of sun_path, less its NUL: 107 on Linux, 103 on the BSDs
 
 
 def state_directory(written: str | None, environ: Mapping[str, str]) -> Path:
@@ -69,7 +70,9 @@ class LocalHost(StreamHost):
 
 
 async def _connect(path: Path) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    """Connect to a socket whose path may be longer than the 107 bytes that sockaddr_un holds."""
+    """Connect to a socket, also where its path is longer than an address may be."""
+    if len(os.fsencode(path)) <= MAX_ADDRESS_BYTES:
+        return await asyncio.open_unix_connection(path)
     descriptor = os.open(path.parent, os.O_PATH | os.O_DIRECTORY)
     try:
         return await asyncio.open_unix_connection(f"/proc/self/fd/{descriptor}/{path.name}")

@@ -44,7 +44,7 @@ async def observe(
             if isinstance(reply, Identity):
                 observation = read_identity(name, reply, authority_key)
             elif isinstance(reply, Refused):
-                observation = _unusable(name, f"it refuses to say who it is: {reply.reason}")
+                observation = _unusable(name, reply.reason)
             else:
                 observation = _unusable(name, "it answers another question than the one that was asked")
         progress(observation)

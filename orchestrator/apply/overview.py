@@ -63,7 +63,7 @@ async def look(hosts: Hosts, desired: Mapping[str, NodePlan]) -> FleetStatus:
         except Unreachable as error:
             return NodeAnswer(name, None, error.reason)
         if isinstance(reply, Refused):
-            return NodeAnswer(name, None, f"it refuses to report: {reply.reason}")
+            return NodeAnswer(name, None, reply.reason)
         if not isinstance(reply, Report):
             return NodeAnswer(name, None, "it answers another question than the one that was asked")
         status = reply.status

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import hashlib
+import os
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -216,7 +217,9 @@ async def socket_server(far_side: FarSide, state: Path) -> AsyncIterator[None]:
         conversing.add(asyncio.create_task(serve(reader, writer)))
 
     state.mkdir(parents=True, exist_ok=True)
-    server = await asyncio.start_unix_server(accept, state / "control.sock")
+    directory = os.open(state, os.O_PATH)  # temporary directories may be longer than a socket's path may
+    server = await asyncio.start_unix_server(accept, f"/proc/self/fd/{directory}/control.sock")
+    os.close(directory)
     try:
         yield
     finally:
