@@ -135,16 +135,21 @@ class Root:
         finally:
             os.close(directory_fd)
 
+    def make_directories(self, path: bytes, mode: int = 0o777) -> None:
+        """Make a directory and those above it that are missing."""
+        names = path.split(b"/")
+        for depth in range(1, len(names) + 1):
+            with self.parent(b"/".join(names[:depth])) as (directory_fd, name):
+                try:
+                    os.mkdir(name, mode, dir_fd=directory_fd)
+                except FileExistsError:
+                    continue  # whether it is a directory shows at the next name
+
     def reserved(self, name: bytes) -> int:
         """A descriptor of a directory of our own inside `.syncgraph`, made if missing (mode 0700)."""
         path = RESERVED + b"/" + name
         try:
-            for level in (RESERVED, path):
-                try:
-                    with self.parent(level) as (directory_fd, last):
-                        os.mkdir(last, 0o700, dir_fd=directory_fd)
-                except FileExistsError:
-                    continue  # what it is shows when it is opened
+            self.make_directories(path, 0o700)
             return self.open_directory(path)
         except OSError as error:
             shown = os.path.join(self.path, os.fsdecode(path))
