@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
+MAX_PRINTED = 500  # problems listed for a person; what comes behind them mostly has the same cause
 MAX_SOURCE_LINE = 160  # characters of a source line shown above its caret
 _LINE_BREAK = re.compile("\r\n|[\r\n\x85\u2028\u2029]")  # what a YAML reader counts as a line break
 
@@ -81,7 +82,7 @@ def problem_json(problem: Problem) -> dict[str, Any]:
 def print_problems(problems: Sequence[Problem], *, err: bool = True) -> None:
     """Print each problem with its source line and a caret, then a line that counts them."""
     sources: dict[str, list[str]] = {}
-    for problem in problems:
+    for problem in problems[:MAX_PRINTED]:
         tint = "red" if problem.severity == "error" else "yellow"
         where = click.style(f"{problem.place}: ", bold=True) if problem.place else ""
         severity = click.style(f"{problem.severity}:", fg=tint, bold=True)
@@ -91,6 +92,8 @@ def print_problems(problems: Sequence[Problem], *, err: bool = True) -> None:
             _print_source(problem.place, sources, tint, err=err)
         if problem.hint:
             echo(f"    {click.style('=', fg='cyan')} {_printable(problem.hint)}", err=err)
+    if len(problems) > MAX_PRINTED:
+        echo(f"… and {len(problems) - MAX_PRINTED:,} more; --json lists them all", err=err)
     if problems:
         echo(count_problems(problems), err=err)
 

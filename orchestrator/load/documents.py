@@ -63,7 +63,11 @@ def type_document(
         return None, problems + heading
     found = _violations(raw, kind)
     problems += heading
-    problems += [_problem(violation, raw.places) for violation in found]
+    # a part that aliases repeat is at fault once, where it is written
+    once = {
+        (each.place, each.code, each.value): each for each in (_problem(one, raw.places) for one in found)
+    }
+    problems += once.values()
     if problems:
         return None, problems
     try:

@@ -119,5 +119,14 @@ def test_no_input_makes_a_traceback(content: bytes, repository: Path) -> None:
     assert result.stderr.rstrip().endswith("1 error")
 
 
+def test_a_flood_of_problems_is_cut_short_for_people_only() -> None:
+    keys = "".join(f"  key{number}: 1\n" for number in range(600))
+    Path("t.yaml").write_text(TOPOLOGY + keys)
+    text = run().stderr
+    assert text.count("[unknown-key]") == 500
+    assert "… and 100 more; --json lists them all" in text
+    assert len(json.loads(run("--json").stdout)["problems"]) == 600
+
+
 def test_help_has_an_example() -> None:
     assert "syncgraph validate fleet/topology.yaml" in run("--help").output

@@ -247,6 +247,18 @@ def test_a_range_of_five_thousand_stays_one_entry(write: Write) -> None:
     assert len(loaded.inventories[0].document.spec.nodes) == 1
 
 
+def test_a_shared_part_is_at_fault_once(write: Write) -> None:
+    spec = """\
+spec:
+  defaults: &d {sync: {mode: cont}}
+  graphs:
+    - {<<: *d, name: a, shape: chain, nodes: ["a:/x", "b:/x"]}
+    - {<<: *d, name: b, shape: ring, nodes: ["a:/x", "b:/x"]}
+"""
+    loaded = load([write("x.yaml", topology(spec))])
+    assert [str(each.place) for each in loaded.problems] == ["x.yaml:5:30"]
+
+
 def test_a_shared_part_may_stand_under_several_graphs(write: Write) -> None:
     spec = """\
 spec:
