@@ -59,9 +59,9 @@ def command(paths: Sequence[Path], watch: bool, as_json: bool, state: Path | Non
       syncgraph status my-fleet --watch
       syncgraph status --json | jq '.overall'
     """
-    compiled = compile_or_stop(paths, as_json=as_json)
     if watch and as_json:
         raise OperatorError("--watch is for people and --json for programs; take one of them")
+    compiled = compile_or_stop(paths, as_json=as_json)
     nodes = accesses(compiled)
     doors = authority_file(state, paths).for_doors(nodes.values())
     console = _console()
@@ -144,18 +144,17 @@ def status_view(status: FleetStatus, now: float, most_pending: dict[tuple[str, s
 def overall_line(status: FleetStatus) -> str:
     """The whole fleet in one line."""
     away = sum(bool(answer.unreachable) for answer in status.nodes)
-    parts = [
-        f"{len(status.nodes):,} nodes",
-        f"{status.in_step:,} of {status.ends:,} edge ends in step",
-    ]
-    for count, word in (
-        (away, "nodes out of reach"),
-        (status.pending_files, "files pending"),
-        (status.conflicts, "conflicts"),
-        (status.failed_paths, "paths failed"),
+    drifting = sum(answer.drift for answer in status.nodes)
+    parts = [_count(len(status.nodes), "node"), f"{status.in_step:,} of {status.ends:,} edge ends in step"]
+    for number, one, rest in (
+        (away, "node", " out of reach"),
+        (drifting, "node", " to apply to"),
+        (status.pending_files, "file", " pending"),
+        (status.conflicts, "conflict", ""),
+        (status.failed_paths, "path", " failed"),
     ):
-        if count:
-            parts.append(f"{count:,} {word}")
+        if number:
+            parts.append(_count(number, one) + rest)
     if status.pending_bytes:
         parts.append(f"{size_text(status.pending_bytes)} to go")
     return f"{status.overall}: {', '.join(parts)}"
@@ -187,10 +186,14 @@ def _table(status: FleetStatus, now: float, most_pending: dict[tuple[str, str], 
     return table
 
 
+def _count(number: int, one: str) -> str:
+    return f"{number:,} {one}" if number == 1 else f"{number:,} {one}s"
+
+
 def _pending(edge: EdgeStatus) -> str:
     if not edge.pending_files and not edge.pending_bytes:
         return ""
-    return f"{edge.pending_files:,} files, {size_text(edge.pending_bytes)}"
+    return f"{_count(edge.pending_files, 'file')}, {size_text(edge.pending_bytes)}"
 
 
 def _kept(copy: str | None) -> str:

@@ -11,8 +11,9 @@ import base64
 import hashlib
 import os
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -296,3 +297,49 @@ def write_bridge(path: Path) -> Path:
     path.write_text(BRIDGE.format(python=sys.executable))
     path.chmod(0o755)
     return path
+
+
+@contextmanager
+def served_fleet(directory: Path, *names: str) -> Iterator[dict[str, FarSide]]:
+    """Memory nodes behind control sockets in `directory`/NAME, served from a thread while the block lasts.
+
+    So the whole command line can be run against them in one process: access "local" finds them.
+    """
+    fleet = {name: FarSide(MemoryNode(name)) for name in names}
+    ready, done = threading.Event(), threading.Event()
+
+    async def serve() -> None:
+        async with AsyncExitStack() as stack:
+            for name, far_side in fleet.items():
+                await stack.enter_async_context(socket_server(far_side, directory / name))
+            ready.set()
+            await asyncio.to_thread(done.wait)
+
+    thread = threading.Thread(target=asyncio.run, args=(serve(),))
+    thread.start()
+    try:
+        assert ready.wait(10)
+        yield fleet
+    finally:
+        done.set()
+        thread.join()
+
+
+def write_star(directory: Path, states: Path, hub: str, *spokes: str, deletes: str = "propagate") -> Path:
+    """Documents for a hub that gives to its spokes, with the nodes' state below `states`."""
+    directory.mkdir(parents=True, exist_ok=True)
+    nodes = "".join(
+        f"    - {{name: {name}, access: local, address: 127.0.0.1, runtime: {{state: '{states / name}'}}}}\n"
+        for name in (hub, *spokes)
+    )
+    (directory / "inventory.yaml").write_text(
+        f"apiVersion: syncgraph/v1\nkind: Inventory\nmetadata: {{name: nodes}}\nspec:\n  nodes:\n{nodes}"
+    )
+    ends = ", ".join(f'"{spoke}:/srv/data"' for spoke in spokes)
+    (directory / "topology.yaml").write_text(
+        "apiVersion: syncgraph/v1\nkind: Topology\nmetadata: {name: fleet}\nspec:\n"
+        f"  inventory: [inventory.yaml]\n  defaults: {{deletes: {deletes}}}\n  graphs:\n"
+        f'    - {{name: star, shape: hub-and-spoke, hub: "{hub}:/srv/data", spokes: [{ends}], '
+        "direction: to-spokes}\n"
+    )
+    return directory
