@@ -150,7 +150,7 @@ def two_writers(fleet: Fleet) -> Iterator[Finding]:
                 f"which would undo and delete what {edge.id} writes there",
                 edge.where,
                 "set `targetChanges: keep` or `deletes: keep` on the one-way edges into it, "
-                "or give each its own path",
+                "or give each its own path, as with $(spoke.name) at a hub",
                 edge.id,
             )
 

@@ -40,13 +40,3 @@ def one_loop(arcs: Iterable[tuple[Vertex, Vertex]], within: Iterable[Vertex]) ->
         (networkx.shortest_path(graph, after, start) for after in sorted(graph.successors(start))), key=len
     )
     return [start, *back]
-
-
-def components(vertices: Iterable[Vertex], links: Iterable[tuple[Vertex, Vertex]]) -> list[list[Vertex]]:
-    """What hangs together, whichever way the links point. Sorted."""
-    import networkx
-
-    graph: networkx.Graph[Vertex] = networkx.Graph()
-    graph.add_nodes_from(vertices)
-    graph.add_edges_from(links)
-    return sorted(sorted(component) for component in networkx.connected_components(graph))

@@ -93,9 +93,10 @@ def _tree(parts: Parts) -> Iterator[Link]:
     parents: Sequence[Replica] = (parts.first,) if parts.first else ()
     way = {"to-leaves": "down", "to-root": "up", "both": "both"}[parts.direction]
     for tier in parts.tiers:
-        for child, parent in sorted(assign(parents, tier).items(), key=lambda pair: _order(pair[0])):
-            yield _link(parent, child, way)
-        parents = tier.replicas
+        chosen = assign(parents, tier)
+        parents = sorted(chosen, key=_order)  # one without a parent has nothing to pass on
+        for child in parents:
+            yield _link(chosen[child], child, way)
 
 
 def _link(upper: Replica, lower: Replica, way: str) -> Link:
