@@ -16,6 +16,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import msgspec
+
 from orchestrator.model.documents import Where
 from schemas.errors import Place
 from schemas.plans import (
@@ -68,8 +70,6 @@ class Field:
 
 def _default(plan: type, attribute: str) -> object:
     """The built-in default, which stands in the plan's own type."""
-    import msgspec
-
     return next(field.default for field in msgspec.structs.fields(plan) if field.name == attribute)
 
 
