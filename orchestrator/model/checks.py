@@ -165,11 +165,18 @@ def delete_loop(fleet: Fleet) -> Iterator[Finding]:
         edge = by_arc[route[0], route[1]]
         yield Finding(
             "delete-loop",
-            f"one-way edges that revert their targets form a loop: {' → '.join(route)}",
+            f"one-way edges that revert their targets form a loop: {_shown(route)}",
             edge.where,
             "use `direction: both`, set `targetChanges: keep`, or leave one edge out",
             edge.id,
         )
+
+
+def _shown(route: list[str]) -> str:
+    """A loop's route; of a long one, both ends and what was left out."""
+    if len(route) > 8:
+        route = [*route[:4], f"… {len(route) - 6:,} more …", *route[-2:]]
+    return " → ".join(route)
 
 
 def no_address(fleet: Fleet) -> Iterator[Finding]:

@@ -167,6 +167,18 @@ def test_one_mistake_in_a_large_graph_is_said_once() -> None:
     assert "(and 298 more like it)" in problem.message
 
 
+def test_a_loop_is_spelled_out_as_far_as_it_can_be_read() -> None:
+    def message(count: int) -> str:
+        nodes = [f"n-{number}:/d" for number in range(1, count + 1)]
+        graph = {"name": "g", "shape": "ring", "direction": "forward", "nodes": nodes}
+        (problem,) = check_all(loaded(topology(graphs=[graph]), inventory(f"n-[1:{count}]")))
+        assert problem.code == "delete-loop"
+        return problem.message.split(": ", 1)[1]
+
+    assert message(3) == "n-1:/d → n-2:/d → n-3:/d → n-1:/d"
+    assert message(9) == "n-1:/d → n-2:/d → n-3:/d → n-4:/d → … 4 more … → n-9:/d → n-1:/d"
+
+
 def test_all_problems_at_once() -> None:
     spec: dict[str, Any] = {
         "graphs": [
