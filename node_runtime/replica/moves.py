@@ -17,6 +17,7 @@ from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 
 from node_runtime.replica.entry import Entry, Kind
 from node_runtime.replica.path import key, parent
@@ -72,6 +73,7 @@ class _Pairing:
         self._children = children
         self._sources: set[bytes] = set()  # deleted paths that a planned move takes along
         self._targets: set[bytes] = set()  # created paths that a planned move brings
+        self._has_place_in: dict[bytes, bool] = {b"": True}
         self._by_content: dict[bytes, deque[bytes]] = {}
         self._by_name: dict[tuple[bytes, bytes], deque[bytes]] = {}
         for path in sorted(deleted, key=key):
@@ -155,8 +157,7 @@ class _Pairing:
         """The first few paths of a queue that no move takes yet; those taken leave the queue for good."""
         while queue and queue[0] in self._sources:
             queue.popleft()
-        found = [path for path, _ in zip(queue or (), range(MAX_CANDIDATES), strict=False)]
-        for path in found:
+        for path in tuple(islice(queue or (), MAX_CANDIDATES)):
             if path not in self._sources and self._deleted[path].same_content(like):
                 yield path
 
@@ -181,12 +182,16 @@ class _Pairing:
 
     def _has_place(self, target: bytes) -> bool:
         """Whether no directory above `target` is about to be deleted; a rename into itself can't be done."""
+        unknown = []
         above = parent(target)
-        while above:
-            if above in self._deleted:
-                return False
+        while above not in self._has_place_in:
+            unknown.append(above)
             above = parent(above)
-        return True
+        verdict = self._has_place_in[above]
+        for directory in reversed(unknown):
+            verdict = verdict and directory not in self._deleted
+            self._has_place_in[directory] = verdict
+        return verdict
 
 
 def _is_witness(entry: Entry) -> bool:

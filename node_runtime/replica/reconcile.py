@@ -100,8 +100,8 @@ def reassert(local: Entry, peer: Entry, local_id: int, now_s: int) -> Entry:
 
     It holds children that the peer doesn't know or that filters exclude. Against a tombstone it is an edit
     that knew of the deletion, so the directory comes back everywhere. Against a file or link in its place it
-    stays concurrent, so that the peer keeps that content aside when the directory wins.
-    Saying it twice changes nothing.
+    stays concurrent, so that the peer keeps that content aside when the directory wins. Saying it twice
+    changes nothing. An end that reverts its own edits doesn't say it: it tries until the directory goes.
     """
     order = version.compare(local.version, peer.version)
     if order is Order.AFTER or (order is Order.CONCURRENT and not peer.deleted):
@@ -176,13 +176,15 @@ def _merge_same_content(local: Entry, peer: Entry) -> Entry:
         base = local if order is Order.AFTER else peer
     metadata_order = version.compare(local.metadata_version, peer.metadata_version)
     if metadata_order in (Order.EQUAL, Order.CONCURRENT):
-        source = base
+        # Only the permissions that both give: a default mode must not open what somebody has closed.
+        mode, mtime_ns = local.mode & peer.mode, base.mtime_ns
     else:
-        source = local if metadata_order is Order.AFTER else peer
+        newer = local if metadata_order is Order.AFTER else peer
+        mode, mtime_ns = newer.mode, newer.mtime_ns
     joined = version.join(local.version, peer.version)
     metadata = version.join(local.metadata_version, peer.metadata_version)
-    if base.mode != source.mode or base.mtime_ns != source.mtime_ns:
-        base = msgspec.structs.replace(base, mode=source.mode, mtime_ns=source.mtime_ns)
+    if base.mode != mode or base.mtime_ns != mtime_ns:
+        base = msgspec.structs.replace(base, mode=mode, mtime_ns=mtime_ns)
     return _with_versions(base, joined, metadata)
 
 

@@ -165,7 +165,7 @@ def test_no_conflict_where_edits_follow_one_another(shape: Any, history: Any) ->
         live(fleet, [step])
         fleet.settle()
     assert not fleet.account.copies
-    assert not fleet.account.kept & (fleet.account.written - fleet.account.given_up)
+    assert not fleet.lost()
 
 
 @settings(max_examples=EXAMPLES, deadline=None)

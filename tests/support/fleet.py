@@ -180,14 +180,22 @@ class Replica:
         if decision.action in (Action.CREATE, Action.UPDATE):
             if not self._may_be_made(peer.path):
                 return False
-            self._make_parents(peer.path, now_s)
+            if parent(peer.path) and self.live(parent(peer.path)) is None:
+                # Made up here, the parent would be an edit with a mode nobody chose. The peer's own is on its
+                # way, or comes back when the peer finds that it can't delete it, where it hears of that.
+                if not whole or (
+                    rules.deletes == "propagate" and not (rules.one_way and rules.target_changes == "keep")
+                ):
+                    return False
+                self._make_parents(peer.path, now_s)
         goes = decision.action is Action.DELETE or (
             decision.action is Action.UPDATE and result.kind is not Kind.DIRECTORY
         )
         if goes and local is not None and local.kind is Kind.DIRECTORY and self._is_occupied(peer.path):
-            if whole:
-                self._stay(local, peer, now_s)
-            return whole
+            if not whole or (rules.one_way and rules.target_changes == "revert"):
+                return False  # a mirror has no say: it tries again until the children are gone
+            self._stay(local, peer, now_s)
+            return True
         self._overwrite(local, peer, decision, now_s)
         self.put(result, peer_id if decision.learned_exactly else 0)
         return True
