@@ -338,11 +338,11 @@ class Index(_Reading):
         self._rebooted = False
 
     def unsettled_rows(self) -> Iterator[Row]:
-        """After a reboot: live files whose content came from a peer and may never have reached the disk."""
+        """After a reboot: live paths that came from a peer and may never have reached the disk."""
         if not self._rebooted:
             return
         sql = (
-            f"SELECT {COLUMNS} FROM entries WHERE seq > ?1 AND arrived_seq > ?1 AND flags = {LIVE_FILE}"  # noqa: S608
+            f"SELECT {COLUMNS} FROM entries WHERE seq > ?1 AND arrived_seq > ?1 AND flags < {TOMBSTONE}"  # noqa: S608
             " ORDER BY key"
         )
         yield from self._rows(sql, (self._number("settled_seq"),))

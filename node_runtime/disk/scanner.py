@@ -33,6 +33,7 @@ from node_runtime.replica.path import RESERVED, from_key, key, parent
 
 BATCH_ROWS = 1_000
 BATCH_BYTES = 64 * 1024 * 1024  # hashed; a batch is handed on then too, so that large files don't hold it up
+STILL_WRITING = "still being written"  # the reason of a problem that another scan may not find
 STOP_EVERY = 256  # paths between two looks at `stop`
 _FILTERS_META = "scanned_filters"
 _PAST_ALL: StampTuple = (b"\xff" * 65_537, 0, 0, 0, 0, 0, 0)  # a key behind every path's
@@ -226,7 +227,7 @@ class _Pass:
                 return
             seen = None
         if seen is None:
-            self.remarks.problems.append((path, "still being written; it follows when it is still"))
+            self.remarks.problems.append((path, STILL_WRITING))
             return
         self._add(seen, old)
 

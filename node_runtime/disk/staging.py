@@ -83,7 +83,7 @@ class Staging:
         return part
 
     def have(self, content: bytes) -> int:
-        """How many bytes of this content an earlier run left here, from offset 0 on: none of them need be fetched."""
+        """How many bytes of this content an earlier run left here, from offset 0 on."""
         try:
             fd = os.open(content.hex().encode(), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self.fd)
         except OSError:
@@ -94,7 +94,7 @@ class Staging:
             os.close(fd)
 
     def copy(self, source_fd: int, content: bytes, size: int) -> Staged:
-        """Stage what another file of the root holds: shared blocks where the file system can, else copied."""
+        """Stage what another file of the root holds: shared blocks where possible, else copied."""
         part = self.begin(content, size)
         try:
             if part.have < size:
@@ -187,6 +187,8 @@ class PartFile:
         self._hasher = blake3()
         if os.fstat(fd).st_size > size:
             os.ftruncate(fd, 0)
+        if os.fstat(fd).st_size > size:
+            os.ftruncate(fd, 0)  # it can't be this content's beginning
         self.have = unbroken_beginning(fd)  # bytes from offset 0 that needn't be asked for
         self._resumed = self.have > 0
         self._hashed_to = hash_from(fd, self._hasher, 0, self.have)
