@@ -248,11 +248,15 @@ class _Door(asyncssh.SSHServer):
         self._doors = doors
         self._connection: asyncssh.SSHServerConnection | None = None
         self._user = ""  # the name for which the authority's certificates count at this moment
+        self._from = "?"  # address and port of whoever is there
         self._logged_in = False
+        self._refused = False  # and logged already
 
     def connection_made(self, conn: asyncssh.SSHServerConnection) -> None:
         """Somebody connected."""
         self._connection = conn
+        name = conn.get_extra_info("peername")
+        self._from = f"{name[0]}:{name[1]}" if name else "?"
         self._doors.add(self)
         if sum(not door._logged_in for door in self._doors) > MAX_STRANGERS:
             log.warning("too many connections before login; dropping the newest")
@@ -261,10 +265,10 @@ class _Door(asyncssh.SSHServer):
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is gone."""
         self._doors.discard(self)
-        if not self._logged_in:
-            log.info("login failed from=%s user=%s: %s", self._from(), self._shown(), because(exc))
-        elif exc is not None:
-            log.info("connection lost from=%s user=%s: %s", self._from(), self._shown(), because(exc))
+        if not self._logged_in and not self._refused:
+            log.info("login failed from=%s user=%s: %s", self._from, self._shown(), because(exc))
+        elif self._logged_in and exc is not None:
+            log.info("connection lost from=%s user=%s: %s", self._from, self._shown(), because(exc))
 
     def begin_auth(self, username: str) -> bool:
         """Believe certificates of the authority that carry exactly this name, and nothing else.
@@ -278,7 +282,8 @@ class _Door(asyncssh.SSHServer):
         authority = self._gate.authority()
         if authority is None or not self._gate.admits(username):
             self._user = username
-            log.warning("refused login from=%s user=%s: not in this node's plan", self._from(), self._shown())
+            self._refused = True
+            log.warning("refused login from=%s user=%s: not in this node's plan", self._from, self._shown())
             return True
         entry = f'cert-authority,principals="{username}" {authority}'
         self._connection.set_authorized_keys(asyncssh.import_authorized_keys(entry))
@@ -292,7 +297,7 @@ class _Door(asyncssh.SSHServer):
             self.disconnect("the login changed its name")
             return
         self._logged_in = True
-        log.info("login from=%s user=%s", self._from(), self._shown())
+        log.info("login from=%s user=%s", self._from, self._shown())
         self.review()
 
     def session_requested(self) -> ServerChannel | bool:
@@ -304,18 +309,13 @@ class _Door(asyncssh.SSHServer):
     def review(self) -> None:
         """Leave if the gate doesn't admit this user any more."""
         if self._logged_in and not self._gate.admits(self._user):
-            log.info("closing connection from=%s user=%s: no longer in the plan", self._from(), self._shown())
+            log.info("closing connection from=%s user=%s: no longer in the plan", self._from, self._shown())
             self.disconnect("no longer in this node's plan")
 
     def disconnect(self, reason: str) -> None:
         """Say why, and close at once."""
         assert self._connection is not None
         self._connection.disconnect(asyncssh.DISC_BY_APPLICATION, reason)
-
-    def _from(self) -> str:
-        assert self._connection is not None
-        name = self._connection.get_extra_info("peername")
-        return f"{name[0]}:{name[1]}" if name else "?"
 
     def _shown(self) -> str:
         """The user name as a stranger wrote it, cut and escaped for the log."""
