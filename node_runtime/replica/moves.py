@@ -3,8 +3,9 @@
 `plan_moves` pairs local live entries that are about to be deleted with peer entries about to be created where
 nothing is, by content. A directory goes whole, by one rename, if nothing in it stays behind and all of
 it has its counterpart in the new place; what is left goes file by file. A move is only ever a cheaper
-way to the same result: the caller may skip any of them, then the entries are created and
-deleted one by one. It knows neither disk nor index; the local children come through a callable.
+way to the same result: one that is skipped, or fails because a file still stands where its parent is to be,
+leaves its entries to be created and deleted one by one. It knows neither disk nor index; the local
+children come through a callable.
 
 The order of the plan is the order to carry it out: a move that makes the directory another one goes into
 comes first. The work is about linear in the number of entries: the first few candidates
