@@ -50,12 +50,6 @@ def dialled(plan: NodePlan | None) -> dict[str, PeerAddress]:
     return {peer: address for peer, address in plan.peers.items() if peer in mine}
 
 
-def closed_by(old: NodePlan | None, new: NodePlan | None) -> frozenset[str]:
-    """The edges of `old` whose sessions must end when `new` takes over: those that are gone or changed."""
-    kept = {edge.edge: edge for edge in new.edges} if new else {}
-    return frozenset(edge.edge for edge in old.edges if kept.get(edge.edge) != edge) if old else frozenset()
-
-
 def _find(plan: NodePlan, edge: str) -> ReplicationPlan | None:
     """The edge of that id: edges stand sorted, and a hub has thousands that are asked for at once."""
     at = bisect_left(plan.edges, edge, key=lambda each: each.edge)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from node_runtime.net.admission import Refusal, admit, callers, closed_by, dialled
-from schemas.plans import SyncPlan
+from node_runtime.net.admission import Refusal, admit, callers, dialled
 from tests.support.plans import SOMEWHERE, edge_between, plan_of
 
 BY_SPOKE = edge_between("hub:/data", "spoke:/data")
@@ -46,15 +45,6 @@ def test_who_connects_to_whom() -> None:
     assert callers(PLAN) == {"spoke"}
     assert dialled(PLAN) == {"relay": SOMEWHERE}
     assert dialled(plan_of("hub", BY_SPOKE, peers={"relay": SOMEWHERE})) == {}
-
-
-def test_what_a_new_plan_closes() -> None:
-    changed = edge_between("hub:/data", "spoke:/data", sync=SyncPlan(debounce_s=5.0))
-    assert closed_by(PLAN, PLAN) == frozenset()
-    assert closed_by(None, PLAN) == frozenset()
-    assert closed_by(PLAN, plan_of("hub", changed, BY_HUB, LOCAL)) == {BY_SPOKE.edge}
-    assert closed_by(PLAN, plan_of("hub", BY_HUB)) == {BY_SPOKE.edge, LOCAL.edge}
-    assert closed_by(PLAN, None) == {edge.edge for edge in PLAN.edges}
 
 
 def test_every_edge_of_a_hub_is_found() -> None:

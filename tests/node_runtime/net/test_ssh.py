@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import asyncssh
@@ -370,6 +371,24 @@ async def test_two_subsystems_and_nothing_else() -> None:
             await connection.forward_remote_port("127.0.0.1", 0, "127.0.0.1", 9)
         assert not hub.gate.opened
         assert not (await opened(connection)).lost
+
+
+async def test_no_agent_is_taken_over(tmp_path: Path) -> None:
+    async with serving() as hub:
+        connection = await asyncssh.connect(
+            hub.address.host,
+            hub.address.port,
+            username="spoke",
+            client_keys=[(SPOKE.key, SPOKE.user_certificate)],
+            known_hosts=None,
+            config=None,
+            agent_path=str(tmp_path / "agent"),
+            agent_forwarding=True,
+        )
+        assert not (await opened(connection)).lost
+        there = hub.gate.opened[0][2]
+        assert there.transport.get_extra_info("connection").get_agent_path() is None
+        connection.abort()
 
 
 async def test_a_review_closes_whoever_left_the_plan_and_no_one_else() -> None:
