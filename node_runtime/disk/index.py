@@ -16,10 +16,8 @@ from __future__ import annotations
 
 import fcntl
 import os
-import threading
+import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from itertools import islice
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -30,13 +28,14 @@ from node_runtime.disk.codec import COLUMNS, LIVE_FILE, TOMBSTONE, Codec, StampT
 from node_runtime.disk.contents import SCHEMA as CONTENTS_SCHEMA
 from node_runtime.disk.contents import Contents
 from node_runtime.disk.errors import DiskError
+from node_runtime.disk.reading import IndexReader, Reading, reported, tune
 from node_runtime.replica.entry import Row
 from node_runtime.replica.path import key
 
 SCHEMA_VERSION = 1
 REBOOT_GAP = 1 << 32  # more changes than any index makes between two checkpoints
+SYNC_EVERY_S = 1.0  # a flush costs some milliseconds
 PAGE_ROWS = 4096  # rows read at once; no statement stays open between pages, so writes may happen in between
-LOOKUP_ROWS = 128  # paths asked for in one statement
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS entries(
@@ -75,100 +74,7 @@ def _bounds(under: bytes) -> tuple[bytes, bytes]:
     return (key(under) + b"\0", key(under) + b"\1") if under else (b"", b"\xff" * 256)
 
 
-@contextmanager
-def _reported(file: Path) -> Iterator[None]:
-    """Database failures that an operator can mend, as sentences."""
-    try:
-        yield
-    except (apsw.CorruptError, apsw.NotADBError) as error:
-        raise DiskError(
-            f"the index {file} is damaged ({error}); move it and its -wal file away, and the next run builds"
-            " it anew from the files"
-        ) from error
-    except (apsw.FullError, apsw.IOError) as error:
-        raise DiskError(
-            f"the index {file} can't be written ({error}); free space or check that disk"
-        ) from error
-    except (apsw.CantOpenError, apsw.ReadOnlyError, apsw.PermissionsError) as error:
-        raise DiskError(
-            f"the index {file} can't be opened ({error}); check its directory's permissions"
-        ) from error
-
-
-class _Reading:
-    """What both the index and its readers can answer."""
-
-    _file: Path
-    _db: apsw.Connection
-    _codec: Codec
-
-    def get(self, paths: Iterable[bytes]) -> dict[bytes, Row]:
-        """The rows of those paths that have one."""
-        found: dict[bytes, Row] = {}
-        remaining = iter(paths)
-        while keys := [key(path) for path in islice(remaining, LOOKUP_ROWS)]:
-            width = 1 if len(keys) == 1 else LOOKUP_ROWS  # two statement texts, both kept prepared
-            keys += keys[-1:] * (width - len(keys))
-            sql = f"SELECT {COLUMNS} FROM entries WHERE key IN ({','.join('?' * width)})"  # noqa: S608
-            for row in self._rows(sql, keys):
-                found[row.entry.path] = row
-        return found
-
-    def changes(self, after_seq: int, limit: int) -> list[Row]:
-        """The next `limit` rows at most whose seq is greater, in order of seq."""
-        sql = f"SELECT {COLUMNS} FROM entries WHERE seq > ? ORDER BY seq LIMIT ?"  # noqa: S608
-        return self._rows(sql, (after_seq, limit))
-
-    def count(self) -> tuple[int, int, int]:
-        """Live files, live directories, and the bytes in the files."""
-        [(files, directories, size)] = self._all(
-            "SELECT coalesce(sum(flags = 0), 0), coalesce(sum(flags = 1), 0),"
-            " coalesce(sum(size) FILTER (WHERE flags = 0), 0) FROM entries",
-            (),
-        )
-        return files, directories, size
-
-    def _rows(self, sql: str, bindings: Sequence[Value]) -> list[Row]:
-        return self._codec.rows(self._all(sql, bindings))
-
-    def _all(self, sql: str, bindings: Sequence[Value]) -> list[tuple[Any, ...]]:
-        with _reported(self._file):
-            return self._db.execute(sql, tuple(bindings)).fetchall()
-
-
-class IndexReader(_Reading):
-    """A read-only view of an index on a connection of its own; any thread may call it."""
-
-    def __init__(self, file: Path) -> None:
-        self._file = file
-        self._lock = threading.Lock()
-        with _reported(file):
-            self._db = apsw.Connection(str(file), flags=apsw.SQLITE_OPEN_READONLY)
-            _tune(self._db)
-        self._codec = Codec(self._db)
-
-    @property
-    def max_seq(self) -> int:
-        """The seq of the last change that was put."""
-        [(value,)] = self._all("SELECT value FROM meta WHERE name = 'max_seq'", ())
-        return int(value or 0)
-
-    def close(self) -> None:
-        """Let go of the connection."""
-        with self._lock:
-            self._db.close()
-
-    def _all(self, sql: str, bindings: Sequence[Value]) -> list[tuple[Any, ...]]:
-        with self._lock:
-            return super()._all(sql, bindings)
-
-
-def _tune(db: apsw.Connection) -> None:
-    db.set_busy_timeout(10_000)
-    db.execute("PRAGMA cache_size=-32768; PRAGMA mmap_size=268435456; PRAGMA temp_store=MEMORY")
-
-
-class Index(_Reading):
+class Index(Reading):
     """The one writer of an index file."""
 
     def __init__(self, file: Path, db: apsw.Connection, lock_fd: int) -> None:
@@ -182,6 +88,7 @@ class Index(_Reading):
         self.max_seq = 0
         self._rebooted = False
         self._boot_id = ""
+        self._synced_s = 0.0  # monotonic; when the log was last flushed
 
     @classmethod
     def open(cls, file: Path, local_id: int, boot_id: str) -> Index:
@@ -196,9 +103,9 @@ class Index(_Reading):
                     f"another syncgraph works on this replica now (its index {file} is locked);"
                     " wait for it or stop it"
                 ) from None
-            with _reported(file):
+            with reported(file):
                 db = apsw.Connection(str(file))
-                _tune(db)
+                tune(db)
                 db.execute(
                     "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA wal_autocheckpoint=4000"
                 )
@@ -258,15 +165,17 @@ class Index(_Reading):
         if not rows:
             return
         values = [self._codec.values(row, seq) for seq, row in enumerate(rows, self.max_seq + 1)]
-        with _reported(self._file), self._db:
+        with reported(self._file), self._db:
             self._db.executemany(_PUT, values)
             self._set_number("max_seq", self.max_seq + len(rows))
         self.max_seq += len(rows)
         self._contents.note(rows)
+        if any(row.learned_from for row in rows):
+            self._sync_received()
 
     def restamp(self, rows: Sequence[Row]) -> None:
         """Note how unchanged entries look on disk now. Not a change: no peer hears of it."""
-        with _reported(self._file), self._db:
+        with reported(self._file), self._db:
             self._db.executemany(
                 "UPDATE entries SET stamp_size = ?, stamp_mtime_ns = ?, stamp_ctime_ns = ?, inode = ?,"
                 " stamp_mode = ? WHERE key = ?",
@@ -275,12 +184,12 @@ class Index(_Reading):
 
     def forget(self, paths: Iterable[bytes]) -> None:
         """Remove rows altogether, as if the paths had never been known."""
-        with _reported(self._file), self._db:
+        with reported(self._file), self._db:
             self._db.executemany("DELETE FROM entries WHERE key = ?", [(key(path),) for path in paths])
 
     def holding(self, contents: Sequence[bytes]) -> dict[bytes, list[bytes]]:
         """For each content that live files hold, a few of their paths."""
-        with _reported(self._file):
+        with reported(self._file):
             return self._contents.holding(contents)
 
     def by_inode(self, inode: int) -> Row | None:
@@ -313,7 +222,7 @@ class Index(_Reading):
 
     def set_retries(self, edge: str, paths: Iterable[bytes]) -> None:
         """Replace the paths to be asked for again."""
-        with _reported(self._file), self._db:
+        with reported(self._file), self._db:
             self._db.execute("DELETE FROM retries WHERE edge = ?", (edge,))
             self._db.executemany(
                 "INSERT OR IGNORE INTO retries VALUES(?, ?)", [(edge, path) for path in paths]
@@ -330,7 +239,7 @@ class Index(_Reading):
 
     def settle(self) -> None:
         """The caller has flushed the root's file system: what is recorded survives a power failure."""
-        with _reported(self._file):
+        with reported(self._file):
             with self._db:
                 self._set_number("settled_seq", self.max_seq)
                 self.set_meta("boot_id", self._boot_id.encode())
@@ -362,6 +271,21 @@ class Index(_Reading):
     ) -> None:
         self.close()
 
+    def _sync_received(self) -> None:
+        """Flush the log now and then while peers' content arrives.
+
+        After a power failure a received file without its row would be taken for a user's edit. Without this
+        the log might stay unwritten for minutes; with it, a second.
+        """
+        now_s = time.monotonic()
+        if now_s - self._synced_s >= SYNC_EVERY_S:
+            self._synced_s = now_s
+            fd = os.open(f"{self._file}-wal", os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                os.fdatasync(fd)
+            finally:
+                os.close(fd)
+
     def _pages(self, columns: str, under: bytes) -> Iterator[list[tuple[Any, ...]]]:
         after, before = _bounds(under)
         sql = f"SELECT {columns} FROM entries WHERE key > ? AND key < ? ORDER BY key LIMIT {PAGE_ROWS}"  # noqa: S608
@@ -378,7 +302,7 @@ class Index(_Reading):
         self.set_meta(name, str(value).encode())
 
     def _run(self, sql: str, bindings: Sequence[Value]) -> None:
-        with _reported(self._file):
+        with reported(self._file):
             self._db.execute(sql, tuple(bindings))
 
 

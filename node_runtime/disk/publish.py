@@ -234,14 +234,15 @@ def set_mtime(place: Place, mtime_ns: int) -> None:
             raise
 
 
-def dress(place: Place, entry: Entry) -> Stamp:
-    """Give a file, which nobody else can see yet or whose content is right already, its entry's metadata."""
-    set_mode(place, entry.mode)
-    set_mtime(place, entry.mtime_ns)
-    status = place.status()
-    if status is None:
-        raise Moved("it is no longer there")
-    return stamp_of(status)
+def dress(staged: Place, entry: Entry) -> Stamp:
+    """Give a staged file its entry's metadata; nobody else can see it, so it can be named."""
+    try:
+        os.chmod(staged.name, entry.mode, dir_fd=staged.fd)
+    except OSError as error:
+        if error.errno not in _NO_SUCH_METADATA:
+            raise
+    set_mtime(staged, entry.mtime_ns)
+    return stamp_of(os.stat(staged.name, dir_fd=staged.fd, follow_symlinks=False))
 
 
 @contextmanager

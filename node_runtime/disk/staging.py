@@ -55,9 +55,11 @@ class Staging:
             raise ContentMismatch("the bytes don't match their announced hash", resumed=False)
         name = self._take(content)
         with self._reported(name):
-            with suppress(FileNotFoundError):
+            try:
+                fd = os.open(name, _CREATE | os.O_EXCL, 0o600, dir_fd=self.fd)
+            except FileExistsError:  # an earlier run left it
                 os.unlink(name, dir_fd=self.fd)
-            fd = os.open(name, _CREATE | os.O_EXCL, 0o600, dir_fd=self.fd)
+                fd = os.open(name, _CREATE | os.O_EXCL, 0o600, dir_fd=self.fd)
             try:
                 _write_all(fd, data, 0)
             finally:

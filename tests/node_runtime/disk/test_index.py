@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from node_runtime.disk.contents import RECENT_ROWS
 from node_runtime.disk.errors import DiskError
-from node_runtime.disk.index import LOOKUP_ROWS, PAGE_ROWS, REBOOT_GAP, Index, _check_schema
+from node_runtime.disk.index import PAGE_ROWS, REBOOT_GAP, Index, _check_schema
+from node_runtime.disk.reading import LOOKUP_ROWS
 from node_runtime.replica.entry import Entry, Kind, Row, Stamp
 from node_runtime.replica.path import key
 

@@ -521,7 +521,7 @@ steps_of_users = st.tuples(
 )
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(steps_of_users, max_size=25))
 def test_a_rescan_equals_a_first_scan(
     tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[str, int, int]]
