@@ -73,12 +73,13 @@ class Server:
         self._key = key
         self._acceptor: asyncssh.SSHAcceptor | None = None
         self._doors: set[_Door] = set()
+        self._strangers: set[_Door] = set()  # of the doors, those before login
 
     async def start(self, listening: socket.socket, certificate: asyncssh.SSHCertificate | None) -> None:
         """Accept connections on a bound socket."""
         self._acceptor = await asyncssh.listen(
             sock=listening,
-            server_factory=lambda: _Door(self._gate, self._doors),
+            server_factory=lambda: _Door(self._gate, self._doors, self._strangers),
             server_host_keys=self._host_keys(certificate),
             allow_pty=False,
             line_editor=False,
@@ -243,9 +244,10 @@ class Dialler:
 class _Door(asyncssh.SSHServer):
     """One connection from outside: a stranger until its login stands."""
 
-    def __init__(self, gate: Gate, doors: set[_Door]) -> None:
+    def __init__(self, gate: Gate, doors: set[_Door], strangers: set[_Door]) -> None:
         self._gate = gate
         self._doors = doors
+        self._strangers = strangers
         self._connection: asyncssh.SSHServerConnection | None = None
         self._user = ""  # the name for which the authority's certificates count at this moment
         self._from = "?"  # address and port of whoever is there
@@ -258,13 +260,15 @@ class _Door(asyncssh.SSHServer):
         name = conn.get_extra_info("peername")
         self._from = f"{name[0]}:{name[1]}" if name else "?"
         self._doors.add(self)
-        if sum(not door._logged_in for door in self._doors) > MAX_STRANGERS:
+        self._strangers.add(self)
+        if len(self._strangers) > MAX_STRANGERS:
             log.warning("too many connections before login; dropping the newest")
             conn.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is gone."""
         self._doors.discard(self)
+        self._strangers.discard(self)
         if not self._logged_in and not self._refused:
             log.info("login failed from=%s user=%s: %s", self._from, self._shown(), because(exc))
         elif self._logged_in and exc is not None:
@@ -297,6 +301,7 @@ class _Door(asyncssh.SSHServer):
             self.disconnect("the login changed its name")
             return
         self._logged_in = True
+        self._strangers.discard(self)
         log.info("login from=%s user=%s", self._from, self._shown())
         self.review()
 

@@ -39,6 +39,7 @@ from tests.support.waiting import DEADLINE_S, wait_until
 
 ROOT = Path(__file__).parents[2]
 PROGRAM = (sys.executable, "-m", "node_runtime.cli")
+ECHO = (sys.executable, "-m", "tests.support.echo_node")  # the daemon alone; its edges only say hello
 
 
 @dataclass

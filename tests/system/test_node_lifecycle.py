@@ -10,7 +10,6 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,6 +20,7 @@ from schemas.control import Accepted, Apply, Identify, Identity, Refused, Report
 from schemas.plans import PeerAddress, digest, empty_plan
 from tests.support.authority import Authority
 from tests.support.nodes import (
+    ECHO,
     PROGRAM,
     ROOT,
     Node,
@@ -36,7 +36,6 @@ from tests.support.waiting import DEADLINE_S, wait_until
 
 pytestmark = pytest.mark.system
 
-ECHO = (sys.executable, "-m", "tests.support.echo_node")
 EDGE = edge_between("hub:/srv/data", "spoke:/srv/data")
 
 

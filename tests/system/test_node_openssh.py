@@ -21,10 +21,9 @@ from schemas.control import (
     decode_reply,
 )
 from tests.support.authority import Authority, line
-from tests.support.nodes import Node, push, running_nodes, start_node, stop_if_running
+from tests.support.nodes import ECHO, Node, push, running_nodes, start_node, stop_if_running
 from tests.support.plans import edge_between, plan_of
 from tests.support.waiting import DEADLINE_S
-from tests.system.test_node_lifecycle import ECHO
 
 pytestmark = [
     pytest.mark.system,

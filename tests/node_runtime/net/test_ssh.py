@@ -304,6 +304,29 @@ async def test_a_name_tried_first_does_not_open_another(second: str, gets_in: bo
             assert gets_in
 
 
+async def test_strangers_cannot_hold_the_port_shut(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ssh, "MAX_STRANGERS", 3)
+    async with serving() as hub:
+        place = (hub.address.host, hub.address.port)
+        silent = [await asyncio.open_connection(*place) for _ in range(3)]
+        for reader, _ in silent:
+            assert (await reader.readline()).startswith(b"SSH-2.0-")
+        with pytest.raises(PeerError):
+            await ssh.dial(hub.address, "hub", SPOKE)
+        silent.pop()[1].close()
+
+        async def gets_in() -> bool:
+            try:
+                (await ssh.dial(hub.address, "hub", SPOKE)).abort()
+            except PeerError:
+                return False
+            return True
+
+        assert any([await gets_in() for _ in range(50)]), "a place is free again"
+        for _, writer in silent:
+            writer.close()
+
+
 async def test_nobody_gets_in_without_an_authority() -> None:
     async with serving(gate=Gate(trusted=None)) as hub:
         with pytest.raises(PeerError, match="refuses this node"):
