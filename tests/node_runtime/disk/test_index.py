@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -277,6 +278,24 @@ def test_peers_content_is_unsettled_until_a_flush(index: Index, tmp_path: Path) 
     interrupted.settle()
     assert list(interrupted.unsettled_rows()) == []
     interrupted.close()
+
+
+def test_the_log_is_flushed_when_content_arrives(index: Index, monkeypatch: pytest.MonkeyPatch) -> None:
+    flushed: list[str] = []
+    real = os.fdatasync
+
+    def counted(fd: int) -> None:
+        flushed.append(os.readlink(f"/proc/self/fd/{fd}"))
+        real(fd)
+
+    monkeypatch.setattr(os, "fdatasync", counted)
+    index.put([row(b"mine")])
+    assert flushed == []
+    for number in range(20):
+        index.put([row(b"theirs%d" % number, peer=5)])
+    assert flushed
+    assert all(path.endswith("replica.db-wal") for path in flushed)
+    assert len(flushed) < 20  # now and then, not each time
 
 
 def test_bytes_a_file_stay_few(index: Index, tmp_path: Path) -> None:

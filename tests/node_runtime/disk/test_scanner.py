@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import socket
@@ -10,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ from blake3 import blake3
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from node_runtime.disk import syscalls
 from node_runtime.disk import walk as walking
 from node_runtime.disk.errors import DiskError
 from node_runtime.disk.index import Index
@@ -334,7 +336,10 @@ def test_a_stopped_scan_deletes_nothing(tree: Path, root: Root, index: Index, re
         (tree / f"{number:03d}").write_bytes(b"")
     rescan()
     (tree / "000").unlink()
-    result = scan(root, index, Filters(()), local_id=LOCAL, node="here", now_ns=later, stop=lambda: True)
+    answers = iter([True])
+    result = scan(
+        root, index, Filters(()), local_id=LOCAL, node="here", now_ns=later, stop=lambda: next(answers, False)
+    )
     assert not result.complete
     assert b"000" in live(index)
 
@@ -446,7 +451,7 @@ def test_scan_under_one_directory(tree: Path, root: Root, index: Index, rescan: 
 
 
 @pytest.fixture
-def mount(tree: Path) -> Iterable[Path]:
+def mount(tree: Path) -> Iterator[Path]:
     target = tree / "mounted"
     target.mkdir()
     if os.geteuid() != 0 or subprocess.run(["mount", "-t", "tmpfs", "tmpfs", target], check=False).returncode:
@@ -465,6 +470,18 @@ def test_another_file_system_is_left_alone(tree: Path, index: Index, rescan: Sca
     result = rescan()
     assert live(index) == {b"mounted", b"mounted/below", b"new"}
     assert [(path, "another file" in reason) for path, reason in result.problems] == [(b"mounted", True)]
+
+
+@pytest.mark.parametrize("lookup", ["one call", "name by name"])
+def test_nothing_is_looked_up_in_another_file_system(
+    root: Root, mount: Path, lookup: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if lookup == "name by name":
+        monkeypatch.setattr(syscalls, "_SYS_OPENAT2", 99_999)
+    (mount / "theirs").write_bytes(b"1")
+    with pytest.raises(OSError) as caught:
+        root.lstat(b"mounted/theirs")
+    assert caught.value.errno == errno.EXDEV
 
 
 UNPRIVILEGED = """
