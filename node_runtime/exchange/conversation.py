@@ -6,7 +6,8 @@ question: is there anything left to do? It does no work itself and knows nothing
 The two directions are independent. Where this end *offers*, the peer must acknowledge all that it was
 offered. Where this end *pulls*, it must have carried out all that the peer offered. An end for which
 both hold is settled, and says so with `InStep`; when each end's word matches the other's, the edge is
-in step. Anything new on either side unsettles it again, so a matching pair of words can't be stale.
+in step. An end that asks or offers anew takes its word back by doing so (both ends count it alike), so a matching
+pair of words can't be stale.
 """
 
 from __future__ import annotations
@@ -106,8 +107,8 @@ class Conversation:
     handled_seq: int = 0  # the peer's, carried out here
     questions: int = 0  # challenges that we sent and that aren't answered and carried out
     stirring: bool = True  # our own scan, or a decision about a batch, is under way
-    peer_word: InStep | None = None  # the peer's last word, unless something came after it
-    _said: InStep | None = None  # our last word, unless something came after it
+    peer_word: InStep | None = None  # the peer's last word; None once it asked or offered anew
+    _said: InStep | None = None  # our last word; None once we asked or offered anew
 
     def move(self, event: Event) -> None:
         """Follow the table. Raises OutOfTurn."""
@@ -135,6 +136,14 @@ class Conversation:
             return None
         self._said = due
         return due
+
+    def reopen(self) -> None:
+        """We ask or offer anew, which takes back our word; we give it again when we are settled."""
+        self._said = None
+
+    def peer_reopened(self) -> None:
+        """The peer asks or offers anew, which takes back its word."""
+        self.peer_word = None
 
     def check(self) -> bool:
         """Recompute the state after anything happened. True where the edge is in step now."""

@@ -132,6 +132,15 @@ class InStep(Message, frozen=True, tag=11):
     handled: int
 
 
+class Progress(Message, frozen=True, tag=13):
+    """How far the sender is with what it takes. For people only: nothing is decided by it."""
+
+    pending_files: int
+    pending_bytes: int
+    files: int  # done in this session
+    bytes_on_wire: int  # received in this session
+
+
 class Tally(msgspec.Struct, frozen=True, array_like=True):
     """What one end did in this session."""
 
@@ -169,6 +178,7 @@ AnyMessage = (
     | Unavailable
     | InStep
     | Bye
+    | Progress
 )
 
 encode = msgspec.msgpack.Encoder().encode

@@ -1,0 +1,91 @@
+"""Content on its way in: from blocks in any order to whole, verified files. Runs in the replica's
+worker thread.
+
+A small file comes in one block and is staged in one go. A larger one is written where its blocks belong,
+into a part file that survives a crash, and is verified whole before anything trusts it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from node_runtime.daemon.replica import Replica
+from node_runtime.daemon.target import Target
+from node_runtime.disk.errors import ContentMismatch, DiskError, explain
+from node_runtime.disk.staging import PartFile, Staged
+from node_runtime.exchange.conversation import Batch
+from node_runtime.exchange.fetch import Request
+from node_runtime.exchange.messages import Block
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """One block of a request, and whether it is the last that was missing."""
+
+    request: Request[Batch]
+    block: Block
+    last: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why a request can't be completed, and whether that is because the content changed at its source."""
+
+    reason: str
+    changed: bool
+
+
+class Arrivals:
+    """The part files of one session."""
+
+    def __init__(self, replica: Replica, target: Target) -> None:
+        self._staging = replica.staging
+        self._target = target
+        self._parts: dict[int, PartFile] = {}
+
+    def take(self, pieces: Sequence[Piece]) -> dict[int, Failure]:
+        """Write blocks, and place each file whose last block it was. Returns failures by request number."""
+        failures: dict[int, Failure] = {}
+        for piece in pieces:
+            number = piece.request.number
+            if number in failures:
+                continue
+            try:
+                staged = self._stage(piece)
+            except ContentMismatch as error:
+                failures[number] = Failure(str(error), changed=True)
+            except DiskError as error:
+                failures[number] = Failure(str(error), changed=False)
+            except OSError as error:
+                failures[number] = Failure(explain(error), changed=False)
+            else:
+                if staged is not None:
+                    self._target.place([entry for entry, _ in piece.request.wanted_by], staged)
+            if number in failures:
+                self._drop(number)
+        self._target.flush()
+        return failures
+
+    def close(self) -> None:
+        """Leave what is unfinished for the next session to go on from."""
+        for number in list(self._parts):
+            self._drop(number)
+
+    def _stage(self, piece: Piece) -> Staged | None:
+        request, block = piece.request, piece.block
+        self._target.counts.bytes_on_wire += len(block.content)
+        if piece.last and not block.offset and len(block.content) == request.size:
+            return self._staging.write_small(request.content, block.content)
+        part = self._parts.get(request.number)
+        if part is None:
+            part = self._parts[request.number] = self._staging.begin(request.content, request.size)
+        part.write(block.offset, block.content)
+        if not piece.last:
+            return None
+        return self._parts.pop(request.number).finish()
+
+    def _drop(self, number: int) -> None:
+        part = self._parts.pop(number, None)
+        if part is not None:
+            part.abandon()

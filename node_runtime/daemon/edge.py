@@ -1,0 +1,242 @@
+"""One edge at one end: when it runs, over which session, and how it is doing.
+
+The end that dials decides when: once, on a schedule, or for good. The other end answers. Whatever goes
+wrong is said in the status and tried again with growing pauses; nothing here gives up.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+
+from node_runtime.daemon.link import Link
+from node_runtime.daemon.schedule import Schedules
+from node_runtime.daemon.talk import Manner, Talk
+from node_runtime.daemon.target import Counts
+from node_runtime.daemon.tending import Tending
+from node_runtime.disk.errors import DiskError
+from node_runtime.errors import NodeError
+from node_runtime.exchange.messages import End, Hello
+from node_runtime.exchange.session import SessionClosed
+from node_runtime.net.stream import StreamSession
+from node_runtime.replica.path import show
+from schemas.plans import ReplicationPlan, digest
+from schemas.status import ConflictReport, EdgeState, EdgeStatus, PathProblem
+
+log = logging.getLogger(__name__)
+
+BACKOFF_S = (0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
+SHOWN = 100  # failures and conflicts listed in a status
+
+Dial = Callable[[str, Callable[[], asyncio.Protocol]], Awaitable[None]]
+
+
+@dataclass(slots=True)
+class Totals:
+    """What sessions that have ended did."""
+
+    files: int = 0
+    bytes_on_wire: int = 0
+    renamed: int = 0
+    deleted: int = 0
+    failed: dict[bytes, str] = field(default_factory=dict)
+    conflicts: dict[bytes, bytes | None] = field(default_factory=dict)  # copy; None while held
+
+    def add(self, counts: Counts) -> None:
+        """A session has ended; what failed or is held in it is what fails or is held now."""
+        self.files += counts.files
+        self.bytes_on_wire += counts.bytes_on_wire
+        self.renamed += counts.renamed
+        self.deleted += counts.deleted
+        self.failed = dict(counts.failed)
+        kept = {path: copy for path, copy in self.conflicts.items() if copy is not None}
+        self.conflicts = {**kept, **counts.conflicts}
+
+
+class Edge:
+    """The life of one edge at one end of it."""
+
+    def __init__(
+        self, plan: ReplicationPlan, end: End, node: str, tending: Tending, dial: Dial, schedules: Schedules
+    ) -> None:
+        self.plan = plan
+        self.end = end
+        self.tending = tending
+        self._node = node
+        self.peer = (plan.target if end == "source" else plan.source).node
+        self._dial = dial
+        self._schedules = schedules
+        self._totals = Totals()
+        self._link: Link | None = None
+        self._state: EdgeState = "waiting"
+        self._detail = ""
+        self._in_step_at: float | None = None
+        self._due = asyncio.Event()
+        self._running: asyncio.Task[None] | None = None
+        self._task = asyncio.create_task(self._live()) if self.dials else None
+
+    @property
+    def dials(self) -> bool:
+        """Whether this end opens the session. On one node alone, the target's does."""
+        if self.plan.source.node == self.plan.target.node:
+            return self.end == "target"
+        return self.plan.dials == self._node
+
+    async def stop(self) -> None:
+        """End the session, if there is one, and never start another."""
+        tasks = [task for task in (self._task, self._running) if task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        self._schedules.remove(self.plan.edge)
+
+    async def answer(self, session: StreamSession, hello: Hello) -> None:
+        """The peer opened a session. It takes the place of an older one, which must be dead."""
+        if self._running is not None:
+            self._running.cancel()
+            await asyncio.gather(self._running, return_exceptions=True)
+        self._running = asyncio.create_task(self._converse(session, hello))
+        await asyncio.gather(self._running, return_exceptions=True)
+
+    # The end that dials.
+
+    async def _live(self) -> None:
+        mode = self.plan.sync.mode
+        if mode == "scheduled":
+            await self._on_schedule()
+        elif mode == "once":
+            await self._once()
+        else:
+            await self._until_done()
+
+    async def _once(self) -> None:
+        await self.tending.opened()
+        index, done = self.tending.replica.index, digest(self.plan).encode()
+        mark = f"once:{self.plan.edge}"
+        if await self.tending.replica.work(lambda: index.meta(mark)) == done:
+            self._tell("in-step", "ran once, as planned")
+            return
+        await self._until_done()
+        await self.tending.replica.work(lambda: index.set_meta(mark, done))
+
+    async def _on_schedule(self) -> None:
+        sync = self.plan.sync
+        assert sync.schedule is not None, "a scheduled edge has a schedule"
+        self._schedules.set(self.plan.edge, sync.schedule, sync.time_zone, sync.jitter_s, self._due.set)
+        while True:
+            await self._due.wait()
+            self._due.clear()
+            await self._until_done()
+
+    async def _until_done(self) -> None:
+        """Dial until a run ends in step; a run that stays never does."""
+        tries = 0
+        while True:
+            began = time.monotonic()
+            self._tell("connecting")
+            await self.tending.opened()
+            session = StreamSession()
+            try:
+                await self._dial(self.peer, lambda: session)  # noqa: B023
+            except (NodeError, OSError) as error:
+                self._tell("connecting", str(error))
+            else:
+                await self._converse(session, None)
+                if self.plan.sync.mode != "continuous" and self._state == "in-step":
+                    return
+            if time.monotonic() - began > BACKOFF_S[-1]:
+                tries = 0
+            # Spread, so that a hub that comes back isn't dialled by all its spokes in one instant.
+            pause_s = BACKOFF_S[min(tries, len(BACKOFF_S) - 1)]
+            await asyncio.sleep(pause_s * random.uniform(0.7, 1.3))  # noqa: S311 - no secret
+            tries += 1
+
+    # Both ends.
+
+    async def _converse(self, session: StreamSession, hello: Hello | None) -> None:
+        await self.tending.opened()
+        replica = self.tending.replica
+        manner = Manner(stays=self.plan.sync.mode == "continuous")
+        talk = Talk(self.plan, self.end, self._node, replica, session, manner)
+        link = Link(talk, asyncio.shield(self.tending.fresh(stays=manner.stays)), self._refresh)
+        self._link = link
+        self._tell("scanning")
+        try:
+            await link.run(hello)
+            self._finished(link)
+        except SessionClosed as closed:
+            self._tell("connecting", closed.reason)
+        except (NodeError, DiskError, OSError) as error:
+            log.warning("edge %s: %s", self.plan.edge, error)
+            self._tell("failed", str(error))
+        finally:
+            session.close()
+            if link.taking is not None:
+                self._totals.add(link.taking.target.counts)
+            self._link = None
+            await replica.count()
+
+    def _finished(self, link: Link) -> None:
+        self._in_step_at = time.time()
+        counts = link.taking.target.counts if link.taking is not None else Counts()
+        if counts.failed:
+            self._tell("failed", f"{len(counts.failed)} paths could not be brought in step")
+        else:
+            self._tell("in-step")
+
+    def _tell(self, state: EdgeState, detail: str = "") -> None:
+        if (state, detail) != (self._state, self._detail):
+            level = logging.INFO if state in ("in-step", "syncing") else logging.DEBUG
+            log.log(level, "edge %s: %s %s", self.plan.edge, state, detail)
+        self._state, self._detail = state, detail
+
+    def _refresh(self) -> None:
+        link = self._link
+        if link is None:
+            return
+        if not link.talk.scanned:
+            self._tell("scanning")
+        elif link.in_step:
+            self._in_step_at = time.time()
+            self._tell("in-step")
+        else:
+            self._tell("syncing")
+
+    def status(self) -> EdgeStatus:
+        """How this end sees the edge now."""
+        seen = Totals(**{name: getattr(self._totals, name) for name in Totals.__slots__})
+        taking = self._link.taking if self._link is not None else None
+        if taking is not None:
+            seen.add(taking.target.counts)
+        held = [path for path, copy in seen.conflicts.items() if copy is None]
+        state, detail = self._state, self._detail
+        problem = self.tending.problem or self.tending.replica.problem
+        if held and state == "in-step":
+            state, detail = "held", f"{len(held)} conflicts wait for a decision"
+        elif problem and state in ("in-step", "connecting", "scanning"):
+            detail = detail or problem
+        return EdgeStatus(
+            edge=self.plan.edge,
+            state=state,
+            peer=self.peer,
+            detail=detail,
+            in_step_at=self._in_step_at,
+            next_run_at=self._schedules.next_run(self.plan.edge) if self.dials else None,
+            pending_files=taking.fetch.pending_files if taking else 0,
+            pending_bytes=taking.fetch.pending_bytes if taking else 0,
+            received_files=seen.files,
+            received_bytes=seen.bytes_on_wire,
+            renamed=seen.renamed,
+            deleted=seen.deleted,
+            failed=tuple(PathProblem(show(p), why) for p, why in list(seen.failed.items())[:SHOWN]),
+            failed_count=len(seen.failed),
+            conflicts=tuple(
+                ConflictReport(show(path), None if copy is None else show(copy))
+                for path, copy in list(seen.conflicts.items())[:SHOWN]
+            ),
+            conflict_count=len(seen.conflicts),
+        )

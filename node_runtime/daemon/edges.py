@@ -1,0 +1,135 @@
+"""Runs the edges of the current plan: opens what they need, starts and stops them, lets peers in.
+
+When the plan changes, only what differs is touched: an edge that stands unchanged in both plans keeps its
+session, a replica that is still asked for in the same way stays open.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+from collections.abc import Callable
+from pathlib import Path
+
+from node_runtime.daemon.edge import Dial, Edge
+from node_runtime.daemon.schedule import Schedules
+from node_runtime.daemon.tending import Tending, specs_of
+from node_runtime.exchange.messages import Bye, End, Hello, Tally
+from node_runtime.exchange.session import SessionClosed
+from node_runtime.net.admission import Refusal, admit
+from node_runtime.net.stream import StreamSession
+from schemas.plans import NodePlan, ReplicationPlan
+from schemas.status import EdgeStatus, ReplicaStatus
+
+log = logging.getLogger(__name__)
+
+GREETING_S = 15.0  # a peer that opened a session must greet within this
+
+
+class EdgeSupervisor:
+    """Everything that one node does about its edges."""
+
+    def __init__(self, node: str, state: Path, dial: Dial, schedules: Schedules) -> None:
+        self._node = node
+        self._state = state
+        self._dial_out = dial
+        self._schedules = schedules
+        self._plan: NodePlan | None = None
+        self._tending: dict[str, Tending] = {}  # by path
+        self._edges: dict[tuple[str, End], Edge] = {}
+        self._welcomes: set[asyncio.Task[None]] = set()
+
+    async def activate(self, plan: NodePlan) -> None:
+        """Make `plan` the one that runs. What it takes away is gone when this returns."""
+        specs = specs_of(plan)
+        wanted = {(edge.edge, end): edge for edge in plan.edges for end in self._ends_here(edge)}
+        leaving = [
+            key
+            for key, edge in self._edges.items()
+            if wanted.get(key) != edge.plan or specs.get(edge.tending.spec.path) != edge.tending.spec
+        ]
+        self._plan = plan
+        await asyncio.gather(*(self._edges.pop(key).stop() for key in leaving))
+        closing = [path for path, tending in self._tending.items() if specs.get(path) != tending.spec]
+        await asyncio.gather(*(self._tending.pop(path).close() for path in closing))
+        for path, spec in specs.items():
+            if path not in self._tending:
+                self._tending[path] = Tending(self._node, self._state, spec)
+        for key, edge in wanted.items():
+            if key not in self._edges:
+                path = (edge.source if key[1] == "source" else edge.target).path
+                self._edges[key] = Edge(
+                    edge, key[1], self._node, self._tending[path], self._dial, self._schedules
+                )
+
+    def incoming(self, peer_node: str) -> asyncio.Protocol:
+        """What answers a session that `peer_node`, authenticated, has opened."""
+        session = StreamSession()
+        welcome = asyncio.create_task(self._welcome(peer_node, session))
+        self._welcomes.add(welcome)
+        welcome.add_done_callback(self._welcomes.discard)
+        return session
+
+    def status(self) -> tuple[tuple[EdgeStatus, ...], tuple[ReplicaStatus, ...]]:
+        """How the edges and the replicas are."""
+        edges = tuple(edge.status() for _, edge in sorted(self._edges.items()))
+        replicas = tuple(
+            ReplicaStatus(path, *tending.replica.held, tending.problem or tending.replica.problem)
+            for path, tending in sorted(self._tending.items())
+        )
+        return edges, replicas
+
+    async def stop(self) -> None:
+        """End every session and close every replica."""
+        for welcome in list(self._welcomes):
+            welcome.cancel()
+        await asyncio.gather(*(edge.stop() for edge in self._edges.values()))
+        await asyncio.gather(*(tending.close() for tending in self._tending.values()))
+        self._edges.clear()
+        self._tending.clear()
+
+    def _ends_here(self, edge: ReplicationPlan) -> list[End]:
+        ends: list[End] = []
+        if edge.source.node == self._node:
+            ends.append("source")
+        if edge.target.node == self._node:
+            ends.append("target")
+        return ends
+
+    async def _welcome(self, peer_node: str, session: StreamSession) -> None:
+        """Hear which edge the peer means, and hand the session to it, or refuse."""
+        try:
+            hello = await asyncio.wait_for(session.receive(), GREETING_S)
+            refusal = "a session starts with a greeting"
+            if isinstance(hello, Hello):
+                edge = self._edge_for(peer_node, hello)
+                if isinstance(edge, Edge):
+                    await edge.answer(session, hello)
+                    return
+                refusal = edge
+            log.info("refused session from=%s: %s", peer_node, refusal)
+            await session.send(Bye(refusal, Tally()))
+            session.close(refusal)
+        except TimeoutError:
+            session.close("no greeting came")
+        except SessionClosed as closed:
+            log.debug("session from=%s ended before it began: %s", peer_node, closed.reason)
+
+    def _edge_for(self, peer_node: str, hello: Hello) -> Edge | str:
+        admitted = admit(self._plan, peer_node, hello.edge)
+        if isinstance(admitted, Refusal):
+            return admitted.reason
+        end: End = "target" if hello.end == "source" else "source"
+        edge = self._edges.get((hello.edge, end))
+        return edge if edge is not None else f"this node isn't the {end} of {hello.edge}"
+
+    async def _dial(self, peer_node: str, factory: Callable[[], asyncio.Protocol]) -> None:
+        """Open a session to a peer; to this node itself through a pair of sockets."""
+        if peer_node != self._node:
+            await self._dial_out(peer_node, factory)
+            return
+        loop = asyncio.get_running_loop()
+        ours, theirs = socket.socketpair()
+        await loop.create_connection(lambda: self.incoming(self._node), sock=theirs)
+        await loop.create_connection(factory, sock=ours)

@@ -1,0 +1,130 @@
+"""The near end of an ad hoc sync: starts the far end, runs the edge, and tells how it goes."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import time
+from collections.abc import Callable
+
+from node_runtime.daemon.adhoc import (
+    Channel,
+    identity,
+    local_far_end,
+    open_far_end,
+    plan_for,
+    run_end,
+    whole_path,
+)
+from node_runtime.daemon.link import Link
+from node_runtime.daemon.talk import Manner
+from node_runtime.errors import NodeError
+from node_runtime.exchange.messages import End, Tally
+from node_runtime.replica.path import show
+from schemas.adhoc import Event, FarEnd, Moving, Opening, Request, Start, Summary
+from schemas.plans import ReplicaRef, ReplicationPlan
+from schemas.status import ConflictReport, PathProblem
+
+EVENT_S = 0.2
+FAR_END_EXIT_S = 10.0
+
+
+async def pair(request: Request, emit: Callable[[Event], None]) -> None:
+    """Carry out a request. Raises NodeError, DiskError or SessionClosed where it can't be."""
+    began = time.monotonic()
+    near_path = whole_path(request.near)
+    near_takes = request.both or not request.near_is_source
+    if not near_takes and not os.path.isdir(near_path):
+        raise NodeError(f"{request.near} isn't a directory; a sync works on directories")
+    channel, child = await open_far_end(list(request.command) or local_far_end())
+    try:
+        plan = await _agree(request, channel, near_path)
+        mine, theirs = await _run(request, plan, near_path, channel, emit)
+        emit(_summary(mine, theirs, time.monotonic() - began, request.dry_run))
+    finally:
+        await _end(child)
+
+
+async def _agree(request: Request, channel: Channel, near_path: str) -> ReplicationPlan:
+    """Settle with the far end who is who, and what the edge is."""
+    far_takes = request.both or request.near_is_source
+    await channel.say(Opening(request.far, far_takes))
+    far: FarEnd = await channel.hear(FarEnd)
+    if far.error:
+        raise NodeError(far.error)
+    node = socket.gethostname()
+    if far.identity == identity():
+        inside = os.path.commonpath([near_path, far.path])
+        if inside in (near_path, far.path):
+            what = "are the same directory" if near_path == far.path else "lie one inside the other"
+            raise NodeError(f"{near_path} and {far.path} {what}")
+    same_name = far.node == node and far.identity != identity()
+    far_node = f"{far.node}-2" if same_name else far.node
+    plan = plan_for(request, ReplicaRef(node, near_path), ReplicaRef(far_node, far.path))
+    start = Start(plan, not request.near_is_source, request.watch, request.dry_run, request.durable)
+    await channel.say(start)
+    return plan
+
+
+async def _run(
+    request: Request, plan: ReplicationPlan, near_path: str, channel: Channel, emit: Callable[[Event], None]
+) -> tuple[Tally, Tally]:
+    near_end: End = "source" if request.near_is_source else "target"
+    manner = Manner(stays=request.watch, dry_run=request.dry_run, durable=request.durable)
+    node = socket.gethostname()
+    links: list[Link] = []
+    telling = asyncio.create_task(_tell(links, emit))
+    try:
+        return await run_end(plan, near_end, node, near_path, manner, channel.session, links.append)
+    finally:
+        telling.cancel()
+
+
+async def _tell(links: list[Link], emit: Callable[[Event], None]) -> None:
+    """Say how far it is, now and then."""
+    while True:
+        await asyncio.sleep(EVENT_S)
+        for link in links:
+            near, far = link.progress(), link.peer_progress
+            state = "in-step" if link.in_step else "syncing" if link.talk.scanned else "scanning"
+            emit(
+                Moving(
+                    state,
+                    near.pending_files + far.pending_files,
+                    near.pending_bytes + far.pending_bytes,
+                    near.files + far.files,
+                    near.bytes_on_wire + far.bytes_on_wire,
+                )
+            )
+
+
+async def _end(child: asyncio.subprocess.Process) -> None:
+    """The far end ends by itself once the session is over; a stuck one is stopped."""
+    try:
+        await asyncio.wait_for(child.wait(), FAR_END_EXIT_S)
+    except TimeoutError:
+        child.kill()
+        await child.wait()
+
+
+def _summary(mine: Tally, theirs: Tally, seconds: float, dry_run: bool) -> Summary:
+    conflicts = dict(theirs.conflicts) | dict(mine.conflicts)
+    failed = dict(theirs.failed) | dict(mine.failed)
+    return Summary(
+        files=mine.files + theirs.files,
+        directories=mine.directories + theirs.directories,
+        bytes=mine.content_bytes + theirs.content_bytes,
+        bytes_on_wire=mine.bytes_on_wire + theirs.bytes_on_wire,
+        renamed=mine.renamed + theirs.renamed,
+        deleted=mine.deleted + theirs.deleted,
+        conflicts=tuple(
+            ConflictReport(show(path), None if copy is None else show(copy))
+            for path, copy in sorted(conflicts.items())
+        ),
+        failed=tuple(PathProblem(show(path), reason) for path, reason in sorted(failed.items())),
+        seconds=round(seconds, 3),
+        dry_run=dry_run,
+        files_held=mine.files_held,
+        warnings=tuple(dict.fromkeys(mine.warnings + theirs.warnings)),
+    )

@@ -1,0 +1,195 @@
+"""One open replica: its tree, its index, and the one thread that may change either.
+
+Every scan, decision and change of a replica runs in its worker thread, one after the other, so a
+decision and the change it leads to see the same index. Reading for peers runs in a second thread on a
+connection of its own, so a long scan never stops content from flowing.
+
+It doesn't know edges or sessions; `target` and `source` do the work of one edge, `link` talks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TypeVar
+
+from node_runtime.disk.applier import Applier
+from node_runtime.disk.index import Index
+from node_runtime.disk.recover import verify_unsettled
+from node_runtime.disk.root import Root
+from node_runtime.disk.scanner import ScanResult, scan, scan_paths
+from node_runtime.disk.staging import Staging
+from node_runtime.disk.versions import Versions
+from node_runtime.replica.entry import Row
+from node_runtime.replica.filters import Filters
+from node_runtime.replica.path import show
+from node_runtime.replica.version import replica_id
+
+T = TypeVar("T")
+A_DAY_S = 86_400
+
+
+def boot_id() -> str:
+    """Changes when the machine starts anew: file content that wasn't synced before may be gone."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return ""
+
+
+class Replica:
+    """A directory tree that is kept in step, with everything that it takes."""
+
+    def __init__(
+        self, node: str, path: str, index_file: Path, filters: Filters, local_id: int | None = None
+    ) -> None:
+        """`local_id` is given where the node's name alone doesn't tell machines apart."""
+        self.node = node
+        self.path = path
+        self.filters = filters  # what no edge of this replica wants
+        self.local_id = replica_id(node, path) if local_id is None else local_id
+        self.problem = ""  # what the last scan couldn't do
+        self.scanned_at: float | None = None  # Unix time, seconds, of the last scan that ended
+        self._index_file = index_file
+        self._worker = ThreadPoolExecutor(1, thread_name_prefix="replica")
+        self._reader_thread = ThreadPoolExecutor(1, thread_name_prefix="reader")
+        self._changed = asyncio.Event()
+        self.held = (0, 0, 0)  # files, directories, bytes, as of the last count
+        self._loop = asyncio.get_running_loop()
+        self._stopping = False
+        self._scanning = asyncio.Lock()
+        self._pruned_at = 0.0
+
+    async def open(self, create: bool) -> None:
+        """Open the tree and its index. Raises NodeError (DiskError) where that can't be done."""
+        await self.work(lambda: self._open(create))
+        self.reader = await self.read(self.index.reader)
+
+    def _open(self, create: bool) -> None:
+        self._index_file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self.root = Root.open(self.path, create)
+        self.index = Index.open(self._index_file, self.local_id, boot_id())
+        self.staging = Staging(self.root)
+        self.versions = Versions(self.root)
+        self.applier = Applier(self.root, self.index, self.staging, self.versions)
+        verify_unsettled(self.root, self.index)
+        self.staging.sweep(A_DAY_S)
+
+    async def close(self) -> None:
+        """Finish the job in hand and let go of everything."""
+        self._stopping = True
+        self.notify()
+        await self.work(self._close)
+        self._worker.shutdown(wait=False)
+        self._reader_thread.shutdown(wait=False)
+
+    def _close(self) -> None:
+        for part in ("reader", "index", "staging", "root"):
+            if hasattr(self, part):
+                getattr(self, part).close()
+
+    async def work(self, job: Callable[[], T]) -> T:
+        """Run a job in the worker thread."""
+        return await self._loop.run_in_executor(self._worker, job)
+
+    async def read(self, job: Callable[[], T]) -> T:
+        """Run a job that only reads in the reader thread."""
+        return await self._loop.run_in_executor(self._reader_thread, job)
+
+    def notify(self) -> None:
+        """Wake whoever waits for changes of the index. From any thread."""
+        self._loop.call_soon_threadsafe(self._wake)
+
+    def _wake(self) -> None:
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+    async def until(self, holds: Callable[[], bool]) -> None:
+        """Wait until something holds that depends on the index or on a scan."""
+        while not holds():
+            await self._changed.wait()
+
+    @property
+    def max_seq(self) -> int:
+        """The last sequence number given in the index."""
+        return self.index.max_seq
+
+    async def scan(self) -> ScanResult:
+        """Compare the whole tree with the index. Scans that overlap are one after the other."""
+        async with self._scanning:
+            result = await self.work(self._scan)
+        await self._settle_down(result)
+        self.scanned_at = time.time()
+        await self.count()
+        self.notify()
+        return result
+
+    async def scan_paths(self, paths: Iterable[bytes]) -> ScanResult:
+        """Compare these paths alone."""
+        result = await self.work(lambda: self.scan_now(paths))
+        if result.changed:
+            self.notify()
+        return result
+
+    async def count(self) -> tuple[int, int, int]:
+        """How many files, directories and bytes the index holds."""
+        self.held = await self.work(self.index.count)
+        return self.held
+
+    def _scan(self) -> ScanResult:
+        if time.time() - self._pruned_at > A_DAY_S:
+            self._pruned_at = time.time()
+            self.versions.prune(self._pruned_at)
+        return scan(
+            self.root,
+            self.index,
+            self.filters,
+            local_id=self.local_id,
+            node=self.node,
+            now_ns=time.time_ns,
+            on_batch=self._on_batch,
+            stop=lambda: self._stopping,
+        )
+
+    def scan_now(self, paths: Iterable[bytes]) -> ScanResult:
+        """As `scan_paths`, for a caller that is in the worker thread already."""
+        return scan_paths(
+            self.root,
+            self.index,
+            self.filters,
+            list(paths),
+            local_id=self.local_id,
+            node=self.node,
+            now_ns=time.time_ns,
+            on_batch=self._on_batch,
+            stop=lambda: self._stopping,
+        )
+
+    async def _settle_down(self, result: ScanResult, tries: int = 3) -> None:
+        """Look again at files that were being written; what stays restless is reported."""
+        problems = result.problems
+        while problems and tries:
+            tries -= 1
+            restless = [path for path, reason in problems if reason == "still being written"]
+            if not restless:
+                break
+            await asyncio.sleep(0.5)
+            again = await self.work(lambda paths=restless: self.scan_now(paths))  # type: ignore[misc]
+            problems = [p for p in problems if p[0] not in set(restless)] + list(again.problems)
+        said = [f"{show(path)}: {reason}" for path, reason in problems[:3]]
+        if len(problems) > 3:
+            said.append(f"and {len(problems) - 3} more")
+        if result.deletes_suppressed:
+            said.insert(0, result.deletes_suppressed)
+        self.problem = "; ".join(said)
+
+    def _on_batch(self, rows: list[Row]) -> None:
+        self.notify()
+
+    def settle(self) -> None:
+        """Make everything that was applied durable. In the worker thread."""
+        self.root.flush()
+        self.index.settle()

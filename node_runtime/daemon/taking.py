@@ -1,0 +1,299 @@
+"""The taking half of a session: looks at what the peer offers, asks for content, puts it in its place.
+
+    peer ──Entries──▶ pull ──▶ request ──Want──▶ peer ──Blocks──▶ place
+                       └─ deferred until IndexEnd: renames, copies, deletes
+
+`pull`, `request` and `place` are tasks of their own, and only `request` sends: a task that takes from the
+peer must never wait for the peer to take, or two ends that both wait would wait for ever.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any
+
+from node_runtime.daemon.arrivals import Arrivals, Piece
+from node_runtime.daemon.giving import CREDIT_BATCHES
+from node_runtime.daemon.talk import Talk, require
+from node_runtime.daemon.target import Target
+from node_runtime.exchange import messages as m
+from node_runtime.exchange.conversation import Batch, Ledger
+from node_runtime.exchange.fetch import Fetch, Request
+from node_runtime.replica.entry import Entry, Kind
+from schemas.plans import digest
+
+FETCH_HIGH = 20_000  # entries that wait for content; above it no further batch is looked at
+DEFER_HIGH = 50_000  # entries held back for renames; above it they are settled early
+CHALLENGE_PATHS = 1_000
+ATTEMPTS = 3  # at content that keeps changing while it is read
+RETRY_S = 60.0  # between looks at paths that failed, on an edge that stays open
+BLOCK_MESSAGES = 8  # that may wait to be written
+
+Offer = m.Entries | m.IndexEnd | m.Answers
+
+
+class Taking:
+    """One session's taking half. Refuses everything where entries don't flow this way."""
+
+    def __init__(self, talk: Talk, target: Target) -> None:
+        self.fetch: Fetch[Batch] = Fetch()
+        self.target = target
+        self._talk = talk
+        self._ledger = Ledger()
+        self._acked_seq = 0
+        self._mirrored_seq = 0  # of our own index: local edits up to it were challenged
+        self._offers = asyncio.Queue[Offer]()
+        self._arrived = asyncio.Queue[m.Blocks | m.Unavailable](BLOCK_MESSAGES)
+        self._to_say: deque[m.Challenge | m.Taken] = deque()
+        self._deferred: list[tuple[Entry, Batch]] = []
+        self._attempts: dict[bytes, int] = {}
+        self._looking = False  # a batch is being decided
+        # The cursor counts what was handled under these rules; under others, everything is asked anew.
+        plan = talk.plan
+        rules = [plan.direction, plan.filters, plan.deletes, plan.target_changes, plan.conflict]
+        self._cursor = f"{plan.edge}#{digest(rules)[:16]}"
+        self.reactions: dict[type[Any], Callable[[Any], Coroutine[Any, Any, None] | None]] = {
+            m.Entries: self._on_offer,
+            m.IndexEnd: self._on_offer,
+            m.Answers: self._on_offer,
+            m.Blocks: self._on_content,
+            m.Unavailable: self._on_content,
+        }
+
+    def jobs(self) -> list[Coroutine[Any, Any, None]]:
+        """What runs side by side for as long as the session lasts."""
+        if not self._talk.conversation.pulls:
+            return []
+        jobs = [self._pull(), self._request(), self._place()]
+        if self._talk.mirrors:
+            jobs.append(self._mirror())
+        if self._talk.manner.stays:
+            jobs.append(self._retry())
+        return jobs
+
+    @property
+    def busy(self) -> bool:
+        """Whether something that was offered, or edited here, isn't carried out."""
+        unmirrored = self._talk.mirrors and self._mirrored_seq < self._talk.replica.max_seq
+        waiting = self._looking or not self._offers.empty() or bool(self._deferred)
+        return unmirrored or waiting or not self.fetch.idle
+
+    async def start(self) -> None:
+        """Ask the peer to go on where the last session ended."""
+        if not self._talk.conversation.pulls:
+            return
+        index, peer = self._talk.replica.index, self._talk.greeted_peer
+
+        def look_up() -> tuple[int, list[bytes], int]:
+            seq = index.cursor(self._cursor, peer.index_id)
+            mirrored = index.cursor(f"{self._cursor}#mirrored", index.index_id)
+            return seq if seq <= peer.max_seq else 0, index.retries(self._cursor), mirrored
+
+        seq, retries, self._mirrored_seq = await self._talk.replica.work(look_up)
+        self._ledger.handled_seq = self._acked_seq = self._talk.conversation.handled_seq = seq
+        await self._talk.session.send(m.Resume(seq))
+        self._ask(retries)
+
+    async def acknowledge(self) -> None:
+        """Tell the peer what was carried out, once it is durable: only then may the peer forget it."""
+        seq = self._ledger.handled_seq
+        if not self._talk.conversation.pulls or seq <= self._acked_seq:
+            return
+        replica, peer_index = self._talk.replica, self._talk.greeted_peer.index_id
+
+        def make_durable() -> None:
+            if self._talk.manner.durable and self.target.take_unsynced():
+                replica.settle()
+            replica.index.set_cursor(self._cursor, peer_index, seq)
+
+        if not self._talk.manner.dry_run:
+            await replica.work(make_durable)
+        self._acked_seq = seq
+        await self._talk.session.send(m.Ack(seq))
+
+    async def remember(self) -> None:
+        """Keep what must be asked for again, for the next session."""
+        if self._talk.manner.dry_run or not self._talk.conversation.pulls:
+            return
+        index, retries = self._talk.replica.index, self._unfinished()
+
+        def write() -> None:
+            index.set_retries(self._cursor, retries)
+            index.set_cursor(f"{self._cursor}#mirrored", index.index_id, self._mirrored_seq)
+
+        await self._talk.replica.work(write)
+
+    def _unfinished(self) -> list[bytes]:
+        counts = self.target.counts
+        return [*counts.failed, *(path for path, copy in counts.conflicts.items() if copy is None)]
+
+    def _on_offer(self, offer: Offer) -> None:
+        conversation = self._talk.conversation
+        require(conversation.pulls, "offered entries against the edge's direction")
+        require(self._offers.qsize() < 4 * CREDIT_BATCHES, "offers beyond its credit")
+        require(not isinstance(offer, m.Answers) or conversation.questions > 0, "answered what wasn't asked")
+        if isinstance(offer, m.Entries):
+            conversation.peer_reopened()
+            conversation.peer_end_seq = -1
+        self._offers.put_nowait(offer)
+
+    async def _on_content(self, content: m.Blocks | m.Unavailable) -> None:
+        require(self._talk.conversation.pulls, "sent content against the edge's direction")
+        await self._arrived.put(content)
+
+    def _ask(self, paths: Sequence[bytes]) -> None:
+        """Challenge the peer over these paths."""
+        for first in range(0, len(paths), CHALLENGE_PATHS):
+            self._talk.conversation.questions += 1
+            self._to_say.append(m.Challenge(list(paths[first : first + CHALLENGE_PATHS])))
+
+    async def _pull(self) -> None:
+        """Look at what the peer offers, one batch after the other."""
+        await self._talk.until(lambda: self._talk.scanned)
+        conversation = self._talk.conversation
+        while True:
+            offer = await self._offers.get()
+            self._looking = True
+            if isinstance(offer, m.IndexEnd):
+                await self._settle()
+                self._ledger.open(Batch(offer.seq, 0))
+                conversation.peer_end_seq = offer.seq
+                conversation.handled_seq = self._ledger.handled_seq
+            else:
+                await self._look(offer)
+                if isinstance(offer, m.Answers) or len(self._deferred) > DEFER_HIGH:
+                    await self._settle()
+            self._looking = False
+            self._talk.stir()
+            await self._talk.until(lambda: self.fetch.pending_files < FETCH_HIGH)
+
+    async def _look(self, offer: m.Entries | m.Answers) -> None:
+        found = await self._talk.replica.work(lambda: self.target.consider(offer.entries))
+        seq = offer.seq if isinstance(offer, m.Entries) else None
+        batch = Batch(seq, len(found.fetch) + len(found.deferred))
+        for entry, offset in found.fetch:
+            self.fetch.add(entry, batch, offset)
+        self._deferred += [(entry, batch) for entry in found.deferred]
+        if seq is None:
+            self._talk.conversation.questions -= not batch.under_way
+            return
+        self._ledger.open(batch)
+        self._talk.conversation.handled_seq = self._ledger.handled_seq
+        self._to_say.append(m.Taken(seq))
+
+    async def _settle(self) -> None:
+        """Carry out what waited for the rest of the offer."""
+        deferred, self._deferred = self._deferred, []
+        if not deferred:
+            return
+        fetch = await self._talk.replica.work(lambda: self.target.settle([entry for entry, _ in deferred]))
+        to_fetch = {entry.path: (entry, offset) for entry, offset in fetch}
+        for entry, batch in deferred:
+            wanted, offset = to_fetch.get(entry.path, (None, 0))
+            if wanted is entry:
+                self.fetch.add(entry, batch, offset)
+            else:
+                self._finish(batch)
+
+    async def _request(self) -> None:
+        """Ask the peer for whatever there is room for."""
+        while True:
+            bell = self._talk.bell
+            if self._to_say:
+                self._talk.conversation.reopen()
+            while self._to_say:
+                await self._talk.session.send(self._to_say.popleft())
+            while (want := self.fetch.next_want()) is not None:
+                self._talk.conversation.reopen()
+                await self._talk.session.send(want)
+            if not self._to_say:
+                await bell.wait()
+
+    async def _place(self) -> None:
+        """Write what arrives, and put whole files in their places."""
+        arrivals = Arrivals(self._talk.replica, self.target)
+        try:
+            while True:
+                arrived = await self._arrived.get()
+                if isinstance(arrived, m.Unavailable):
+                    request = self.fetch.end(arrived.request)
+                    if request is not None:
+                        self._give_up(request, arrived.reason, arrived.gone)
+                else:
+                    await self._write(arrivals, arrived)
+                self._talk.stir()
+        finally:
+            await asyncio.shield(self._talk.replica.work(arrivals.close))
+
+    async def _write(self, arrivals: Arrivals, arrived: m.Blocks) -> None:
+        pieces: list[Piece] = []
+        for block in arrived.blocks:
+            request = self.fetch.arrived(block.request, len(block.content))
+            if request is None:
+                continue  # given up meanwhile
+            require(block.offset + len(block.content) <= request.size, "sent content beyond a file's end")
+            last = request.received >= request.size - request.offset
+            pieces.append(Piece(request, block, last))
+            if last:
+                self.fetch.end(request.number)
+        failures = await self._talk.replica.work(lambda: arrivals.take(pieces))
+        for number, failure in failures.items():
+            self.fetch.end(number)
+            request = next(piece.request for piece in pieces if piece.request.number == number)
+            self._give_up(request, failure.reason, failure.changed)
+        for piece in pieces:
+            if piece.last and piece.request.number not in failures:
+                for _, batch in piece.request.wanted_by:
+                    self._finish(batch)
+
+    def _give_up(self, request: Request[Batch], reason: str, changed: bool) -> None:
+        """Content couldn't be had. Where it changed under the reader, ask what the path holds now."""
+        for entry, batch in request.wanted_by:
+            attempts = self._attempts[entry.path] = self._attempts.get(entry.path, 0) + 1
+            if changed and attempts <= ATTEMPTS:
+                self._ask([entry.path])
+            else:
+                self.target.counts.failed[entry.path] = reason
+            self._finish(batch)
+
+    def _finish(self, batch: Batch) -> None:
+        """One path of a batch is carried out, failed, or asked about anew."""
+        batch.under_way -= 1
+        if batch.under_way:
+            return
+        if batch.seq is None:
+            self._talk.conversation.questions -= 1
+        else:
+            self._ledger.advance()
+            self._talk.conversation.handled_seq = self._ledger.handled_seq
+        self._talk.stir()
+
+    async def _mirror(self) -> None:
+        """Ask the source about every path that was edited here, once its own offer is carried out."""
+        talk, replica = self._talk, self._talk.replica
+        conversation = talk.conversation
+
+        def quiet() -> bool:
+            offered = conversation.peer_end_seq
+            return self.fetch.idle and 0 <= offered <= conversation.handled_seq
+
+        while True:
+            await replica.until(lambda: replica.max_seq > self._mirrored_seq)
+            await talk.until(quiet)
+            after = self._mirrored_seq
+            rows = await replica.read(lambda: replica.reader.changes(after, m.MAX_BATCH_ENTRIES))  # noqa: B023
+            edited = [r.entry for r in rows if not r.learned_from and r.entry.origin == talk.node]
+            wanted = [e.path for e in edited if not talk.filters.excludes(e.path, e.kind is Kind.DIRECTORY)]
+            self._ask(wanted)
+            self._mirrored_seq = rows[-1].seq if rows else replica.max_seq
+            talk.stir()
+
+    async def _retry(self) -> None:
+        """On an edge that stays open, look again at what failed or is held."""
+        while True:
+            await asyncio.sleep(RETRY_S)
+            self._attempts.clear()
+            self._ask(self._unfinished())
+            self._talk.stir()

@@ -1,0 +1,402 @@
+"""The taking end: carries out a peer's entries on the local replica. Runs in the replica's worker thread.
+
+Every decision is made by `replica.reconcile` at the moment it is carried out, against the row that is
+in the index then, so nothing that happened in between is overlooked; the applier looks at the disk once
+more, and where that has moved on the path is scanned and decided anew.
+
+An entry that needs content that isn't here is handed back to be fetched. Deletes, and entries whose
+content is here under another name, are handed back to wait until the peer's whole offer is known:
+together they may be a rename. Deletes come last of all, so a copy can still be made from what is about
+to go.
+"""
+
+from __future__ import annotations
+
+import enum
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+import msgspec
+
+from node_runtime.daemon.replica import Replica
+from node_runtime.disk.applier import NOT_EMPTY, Applied, Outcome
+from node_runtime.disk.staging import Staged
+from node_runtime.exchange.messages import BLOCK_BYTES, Tally
+from node_runtime.replica.entry import Entry, Kind, Row
+from node_runtime.replica.filters import Filters
+from node_runtime.replica.moves import Move, plan_moves
+from node_runtime.replica.path import parent, unsafe_because
+from node_runtime.replica.reconcile import Action, Decision, Rules, check_peer_entry, reassert, reconcile
+from node_runtime.replica.version import EMPTY, bump
+
+TRIES = 3  # decisions anew after the disk moved on
+PUT_ROWS = 1_000  # rows that wait for one index transaction
+EMPTY_CONTENT = bytes.fromhex("af1349b9f5f9a1a6a0404dea36dcc9499bcb25c9adc112b7cc9a93cae41f3262")  # of b""
+
+Supply: TypeAlias = (
+    Staged | bytes | None
+)  # content for an entry: staged, held under another path, or not here
+
+
+class Step(enum.Enum):
+    """What became of one entry."""
+
+    DONE = "done"  # carried out, needless, held or failed: nothing more to do now
+    FETCH = "fetch"  # its content must be fetched
+    DEFER = "defer"  # it may be part of a rename: wait for the rest of the offer
+
+
+class BadEntry(Exception):
+    """The peer sent an entry that no honest peer sends. The session ends."""
+
+
+@dataclass(slots=True)
+class Counts:
+    """What this end has done for one edge; grows for the life of the session."""
+
+    files: int = 0
+    directories: int = 0
+    content_bytes: int = 0
+    bytes_on_wire: int = 0
+    renamed: int = 0
+    deleted: int = 0
+    metadata: int = 0
+    conflicts: dict[bytes, bytes | None] = field(default_factory=dict)
+    failed: dict[bytes, str] = field(default_factory=dict)
+
+    def tally(self, files_held: int, warnings: tuple[str, ...] = ()) -> Tally:
+        """As a message says it."""
+        return Tally(
+            self.files,
+            self.directories,
+            self.content_bytes,
+            self.bytes_on_wire,
+            self.renamed,
+            self.deleted,
+            self.metadata,
+            tuple(self.conflicts.items()),
+            tuple(self.failed.items()),
+            files_held,
+            warnings,
+        )
+
+
+Fetchable = tuple[Entry, int]  # an entry, and how many of its bytes an earlier try left here
+
+
+@dataclass(slots=True)
+class Sorted:
+    """A batch of entries after a first look: how it goes on for those that aren't done."""
+
+    fetch: list[Fetchable] = field(default_factory=list)
+    deferred: list[Entry] = field(default_factory=list)
+
+
+class Target:
+    """Carries out entries for one edge."""
+
+    def __init__(
+        self, replica: Replica, rules: Rules, filters: Filters, peer_id: int, *, dry_run: bool = False
+    ) -> None:
+        self.counts = Counts()
+        self._replica = replica
+        self._index = replica.index
+        self._applier = replica.applier
+        self._rules = rules
+        self._filters = filters
+        self._peer_id = peer_id
+        self._dry_run = dry_run
+        self._rows: dict[bytes, Row] = {}  # decided, not yet in the index
+        self._unsynced = False
+        self._waiting: dict[bytes, Entry] = {}  # deferred directories: made early where a child can't wait
+        self._by_action: dict[Action, Callable[[Decision, Row | None, Supply], Applied]] = {
+            Action.METADATA: self._metadata,
+            Action.CREATE: self._create,
+            Action.UPDATE: self._create,
+            Action.DELETE: self._delete,
+        }
+
+    def consider(self, entries: Sequence[Entry]) -> Sorted:
+        """Look at entries as they come. Raises BadEntry."""
+        result = Sorted()
+        rows = self._index.get(entry.path for entry in entries)
+        wanted = [entry.content for entry in entries if entry.kind is Kind.FILE and entry.size]
+        here = self._index.holding(wanted)
+        for entry in entries:
+            self._check(entry)
+            if self._filters.excludes(entry.path, entry.kind is Kind.DIRECTORY):
+                continue
+            row = self._rows.get(entry.path) or rows.get(entry.path)
+            decision = self._decide(row, entry)
+            step = self._first_step(decision, here)
+            if step is Step.DONE:
+                step = self._carry_out(entry, None, (row, decision))
+            if step is Step.DEFER and entry.kind is Kind.DIRECTORY and not entry.deleted:
+                self._waiting[entry.path] = entry
+            if step is Step.FETCH:
+                result.fetch.append(self._fetchable(entry))
+            elif step is Step.DEFER:
+                result.deferred.append(entry)
+        self.flush()
+        return result
+
+    def settle(self, deferred: Sequence[Entry]) -> list[Fetchable]:
+        """The peer's offer is whole: carry out renames, copies and deletes. Returns what must be fetched."""
+        latest = {entry.path: entry for entry in deferred}
+        rows = self._index.get(latest)
+        deleted: dict[bytes, Entry] = {}
+        created: dict[bytes, Entry] = {}
+        for path, entry in latest.items():
+            row = rows.get(path)
+            decision = self._decide(row, entry)
+            if decision.action is Action.DELETE and row is not None:
+                deleted[path] = row.entry
+            elif decision.action is Action.CREATE and not decision.keep_aside:
+                created[path] = decision.entry
+        for move in plan_moves(deleted, created, self._live_below).moves:
+            self._move(move, latest)
+        here = self._index.holding([e.content for e in latest.values() if e.kind is Kind.FILE and e.size])
+        self._waiting.clear()
+        fetch = []
+        creations = [e for e in latest.values() if not e.deleted]
+        deletions = sorted((e for e in latest.values() if e.deleted), key=lambda e: e.path, reverse=True)
+        for entry in sorted(creations, key=lambda e: e.path):
+            source = next((p for p in here.get(entry.content, ()) if p != entry.path), None)
+            if self._carry_out(entry, source) is not Step.DONE:
+                fetch.append(self._fetchable(entry))
+        for entry in deletions:
+            self._carry_out(entry, None)
+        self.flush()
+        return fetch
+
+    def place(self, entries: Sequence[Entry], staged: Staged) -> None:
+        """Content has arrived: the first entry takes it, the others copy. The caller flushes."""
+        supply: Supply = staged
+        for entry in entries:
+            self._make_way(entry.path)
+            self._carry_out(entry, supply)
+            supply = entry.path
+        self._replica.staging.discard(staged)  # still there only where no entry took it
+
+    def take_unsynced(self) -> bool:
+        """Whether anything was applied since this was asked last."""
+        unsynced, self._unsynced = self._unsynced, False
+        return unsynced
+
+    def flush(self) -> None:
+        """Put what was decided into the index."""
+        if self._rows and not self._dry_run:
+            self._index.put(list(self._rows.values()))
+            self._replica.notify()
+        self._rows.clear()
+
+    # One entry.
+
+    def _fetchable(self, entry: Entry) -> Fetchable:
+        return entry, self._replica.staging.have(entry.content) if entry.size > BLOCK_BYTES else 0
+
+    def _check(self, entry: Entry) -> None:
+        never_known = entry.deleted and not entry.version
+        reason = unsafe_because(entry.path) if never_known else check_peer_entry(entry)
+        if reason is not None:
+            raise BadEntry(f"the peer sent an entry that is refused: {reason}")
+
+    def _decide(self, row: Row | None, peer: Entry) -> Decision:
+        return reconcile(row.entry if row else None, peer, self._rules, int(time.time()))
+
+    def _first_step(self, decision: Decision, here: dict[bytes, list[bytes]]) -> Step:
+        """What may happen before the peer's offer is whole. A new directory waits, with all in it that needs
+        no content from the peer, since it may turn out to be an old one under a new name."""
+        entry = decision.entry
+        if decision.action is Action.DELETE:
+            return Step.DEFER
+        if decision.action not in (Action.CREATE, Action.UPDATE):
+            return Step.DONE
+        if entry.kind is Kind.DIRECTORY:
+            return Step.DEFER if decision.action is Action.CREATE else Step.DONE
+        if entry.kind is Kind.SYMLINK or not entry.size:
+            return Step.DEFER if parent(entry.path) in self._waiting else Step.DONE
+        if any(path != entry.path for path in here.get(entry.content, ())):
+            return Step.DEFER
+        return Step.DONE if self._dry_run else Step.FETCH
+
+    def _make_way(self, path: bytes) -> None:
+        """Make the directories above `path` that were put off, outermost first."""
+        above = parent(path)
+        if above in self._waiting:
+            self._make_way(above)
+            self._carry_out(self._waiting.pop(above), None)
+
+    def _carry_out(
+        self, peer: Entry, supply: Supply, known: tuple[Row | None, Decision] | None = None
+    ) -> Step:
+        """Decide and do, anew while the disk moves on under it."""
+        for _ in range(TRIES):
+            if known is not None:
+                row, decision = known
+                known = None
+            else:
+                row = self._rows.get(peer.path) or self._index.get([peer.path]).get(peer.path)
+                decision = self._decide(row, peer)
+            if decision.action is Action.NOTHING:
+                return self._over(peer)
+            if decision.action is Action.HOLD:
+                self.counts.conflicts[peer.path] = None
+                return Step.DONE
+            if decision.action is Action.MERGE:
+                self._keep(Row(decision.entry, row.stamp if row else None), decision)
+                return self._over(peer)
+            if supply is None and _needs_content(decision):
+                if not self._dry_run:
+                    return Step.FETCH
+                self.counts.bytes_on_wire += decision.entry.size
+            applied = self._apply(decision, row, supply)
+            self._unsynced = True
+            if applied.outcome is Outcome.MOVED:
+                self.flush()
+                self._replica.scan_now([peer.path])
+                continue
+            if applied.outcome is Outcome.FAILED:
+                return self._failed(peer, row, applied)
+            self._count(decision)
+            assert applied.row is not None, "an applied entry has a row"
+            self._keep(applied.row, decision)
+            return self._over(peer)
+        self.counts.failed[peer.path] = "it keeps changing here; it is tried again later"
+        return Step.DONE
+
+    def _over(self, peer: Entry) -> Step:
+        self.counts.failed.pop(peer.path, None)
+        if self.counts.conflicts.get(peer.path, b"") is None:
+            del self.counts.conflicts[peer.path]  # no longer held
+        return Step.DONE
+
+    def _keep(self, row: Row, decision: Decision) -> None:
+        learned_from = self._peer_id if decision.learned_exactly else 0
+        self._rows[row.entry.path] = Row(row.entry, row.stamp, learned_from)
+        if len(self._rows) >= PUT_ROWS:
+            self.flush()
+
+    def _failed(self, peer: Entry, row: Row | None, applied: Applied) -> Step:
+        if row is not None and row.entry.kind is Kind.DIRECTORY and applied.reason == NOT_EMPTY:
+            # Something unknown lives in it: the directory stays, and the peer learns that it does.
+            kept = reassert(row.entry, peer, self._rules.local_id, int(time.time()))
+            self._rows[peer.path] = Row(kept, row.stamp)
+            return Step.DONE
+        self.counts.failed[peer.path] = applied.reason
+        return Step.DONE
+
+    # The disk.
+
+    def _apply(self, decision: Decision, row: Row | None, supply: Supply) -> Applied:
+        if self._dry_run:
+            if decision.keep_aside is not None:
+                self.counts.conflicts[decision.entry.path] = decision.keep_aside
+            return Applied(Outcome.DONE, Row(decision.entry, None))
+        if decision.keep_aside is not None and row is not None:
+            aside = self._keep_aside(row, decision.keep_aside)
+            if aside.outcome is not Outcome.DONE:
+                return aside
+            row = None
+        return self._by_action[decision.action](decision, row, supply)
+
+    def _keep_aside(self, row: Row, copy: bytes) -> Applied:
+        applied = self._applier.keep_aside(row, copy)
+        if applied.outcome is Outcome.DONE:
+            assert applied.row is not None, "an applied entry has a row"
+            version = bump(EMPTY, self._rules.local_id, int(time.time()))
+            entry = msgspec.structs.replace(row.entry, path=copy, version=version, metadata_version=version)
+            self._rows[copy] = Row(entry, applied.row.stamp)
+            self.counts.conflicts[row.entry.path] = copy
+        return applied
+
+    def _metadata(self, decision: Decision, row: Row | None, supply: Supply) -> Applied:
+        assert row is not None, "only what exists has metadata"
+        return self._applier.set_metadata(decision.entry, row)
+
+    def _delete(self, decision: Decision, row: Row | None, supply: Supply) -> Applied:
+        assert row is not None, "only what exists is deleted"
+        return self._applier.remove(decision.entry, row)
+
+    def _create(self, decision: Decision, row: Row | None, supply: Supply) -> Applied:
+        entry = decision.entry
+        expected = None if row is None or row.entry.deleted else row
+        if entry.kind is Kind.DIRECTORY:
+            return self._applier.make_directory(entry, expected)
+        if entry.kind is Kind.SYMLINK:
+            return self._applier.make_symlink(entry, expected)
+        if isinstance(supply, bytes):
+            return self._applier.copy_file(entry, supply, expected)
+        if supply is None:
+            supply = self._replica.staging.write_small(EMPTY_CONTENT, b"")
+        return self._applier.place_file(entry, supply, expected)
+
+    def _count(self, decision: Decision) -> None:
+        counts, entry = self.counts, decision.entry
+        if decision.action is Action.DELETE:
+            counts.deleted += 1
+        elif decision.action is Action.METADATA:
+            counts.metadata += 1
+        elif entry.kind is Kind.DIRECTORY:
+            counts.directories += 1
+        else:
+            counts.files += 1
+            counts.content_bytes += entry.size
+
+    # Renames.
+
+    def _live_below(self, directory: bytes) -> Iterable[Entry]:
+        return (row.entry for row in self._index.walk(directory) if not row.entry.deleted)
+
+    def _move(self, move: Move, latest: dict[bytes, Entry]) -> None:
+        """One rename(2), and the rows of all that it moved. What doesn't go as planned is left to be created
+        and deleted one by one."""
+        if self._dry_run:
+            self.counts.renamed += 1
+            below = tuple(path + b"/" for path in (move.source, move.target))
+            for path in [p for p in latest if p in (move.source, move.target) or p.startswith(below)]:
+                del latest[path]
+            return
+        if move.directory:
+            moved = list(self._live_below(move.source))
+            if self._applier.move_tree(move.source, move.target).outcome is not Outcome.DONE:
+                return
+            pairs = [(move.source, move.target)]
+            pairs += [(e.path, move.target + e.path[len(move.source) :]) for e in moved]
+        else:
+            row = self._index.get([move.source]).get(move.source)
+            target = latest.get(move.target)
+            if row is None or target is None:
+                return
+            expected = self._index.get([move.target]).get(move.target)
+            here = expected if expected is not None and not expected.entry.deleted else None
+            entry = self._decide(expected, target).entry
+            if self._applier.move(entry, row, here).outcome is not Outcome.DONE:
+                return
+            pairs = [(move.source, move.target)]
+        self.counts.renamed += 1
+        self._record_moved(pairs, latest)
+
+    def _record_moved(self, pairs: list[tuple[bytes, bytes]], latest: dict[bytes, Entry]) -> None:
+        """Give every path that a rename moved its tombstone, and its row under the new name."""
+        for source, target in pairs:
+            for path in (source, target):
+                peer = latest.pop(path, None)
+                if peer is None:
+                    continue
+                row = self._index.get([path]).get(path)
+                decision = self._decide(row, peer)
+                if decision.entry.deleted:
+                    self._keep(Row(decision.entry, None), decision)
+                    continue
+                now = Row(decision.entry, self._replica.root.stamp(path))
+                applied = self._applier.set_metadata(decision.entry, now)
+                self._keep(applied.row or now, decision)
+        self.flush()
+
+
+def _needs_content(decision: Decision) -> bool:
+    creates = decision.action in (Action.CREATE, Action.UPDATE)
+    return creates and decision.entry.kind is Kind.FILE and decision.entry.size > 0

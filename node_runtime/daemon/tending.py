@@ -1,0 +1,197 @@
+"""Keeps one replica open and its index up to date for as long as edges need it.
+
+A replica of which some edge is continuous is scanned once, then watched, and scanned again now and then
+in case the watch missed something. One that is only synced once or on a schedule is scanned when a run
+asks for it. Where a tree can't be watched it is scanned more often instead, and says so.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from node_runtime.daemon.replica import Replica
+from node_runtime.disk.errors import DiskError
+from node_runtime.errors import NodeError
+from node_runtime.replica.filters import Filters
+from node_runtime.replica.version import replica_id
+from schemas.plans import FilterRule, NodePlan, ReplicationPlan
+
+if TYPE_CHECKING:
+    from node_runtime.disk.watcher import Watcher
+
+log = logging.getLogger(__name__)
+
+REOPEN_S = 10.0  # between tries to open a root that is missing
+UNWATCHED_RESCAN_S = 60.0  # between scans of a tree that can't be watched
+MAX_DEBOUNCES = 10  # a tree that never rests is read all the same
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaSpec:
+    """All that the edges of a plan ask of one replica."""
+
+    path: str
+    rules: tuple[FilterRule, ...]  # excluded from the index: what all edges exclude alike
+    continuous: bool
+    creates: bool  # some edge brings entries here, so a missing directory may be made
+    debounce_s: float
+    rescan_s: float
+
+
+def specs_of(plan: NodePlan) -> dict[str, ReplicaSpec]:
+    """What each replica of this node must be, by path."""
+    edges: dict[str, list[tuple[ReplicationPlan, bool]]] = {}
+    for edge in plan.edges:
+        for end, takes in ((edge.source, edge.direction == "two-way"), (edge.target, True)):
+            if end.node == plan.node:
+                edges.setdefault(end.path, []).append((edge, takes))
+    return {path: _spec(path, uses) for path, uses in edges.items()}
+
+
+def _spec(path: str, uses: list[tuple[ReplicationPlan, bool]]) -> ReplicaSpec:
+    rules = {edge.filters for edge, _ in uses}
+    live = [edge.sync for edge, _ in uses if edge.sync.mode == "continuous"]
+    return ReplicaSpec(
+        path,
+        rules.pop() if len(rules) == 1 else (),
+        bool(live),
+        any(takes for _, takes in uses),
+        min((sync.debounce_s for sync in live), default=0.0),
+        min((sync.rescan_s for sync in live), default=0.0),
+    )
+
+
+class Tending:
+    """One replica, from the first try to open it to its close."""
+
+    def __init__(
+        self, node: str, state: Path, spec: ReplicaSpec, identity: str = "", *, patient: bool = True
+    ) -> None:
+        """`identity` is given where the node's name doesn't tell machines apart. Who isn't patient is told
+        at once that the replica can't be opened."""
+        self.spec = spec
+        self._patient = patient
+        self.problem = ""  # why the replica isn't open
+        local_id = replica_id(identity or node, spec.path)
+        file = state / "replicas" / f"{local_id:016x}.db"
+        self.replica = Replica(node, spec.path, file, Filters(spec.rules), local_id)
+        self._creates = spec.creates and not file.exists()
+        self._open = asyncio.Event()
+        self._first_scan: asyncio.Task[None] | None = None
+        self._dirty: set[bytes] = set()
+        self._scan_all = False
+        self._touched = asyncio.Event()
+        self._task = asyncio.create_task(self._run())
+
+    async def opened(self) -> None:
+        """Wait until the replica can be used. Raises what `patient` says."""
+        opening = asyncio.create_task(self._open.wait())
+        try:
+            await asyncio.wait([opening, self._task], return_when=asyncio.FIRST_COMPLETED)
+            if not self._open.is_set():
+                self._task.result()
+        finally:
+            opening.cancel()
+
+    def fresh(self, *, stays: bool) -> asyncio.Task[None]:
+        """The scan that a run has to wait for: the first one of a watched tree where the run stays."""
+        if stays and self.spec.continuous:
+            assert self._first_scan is not None, "opened"
+            return self._first_scan
+        return asyncio.create_task(self._scan())
+
+    async def close(self) -> None:
+        """Stop watching and close the replica."""
+        self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
+        await self.replica.close()
+
+    async def _run(self) -> None:
+        while True:
+            try:
+                await self.replica.open(self._creates)
+                break
+            except (DiskError, NodeError) as error:
+                if not self._patient:
+                    raise
+                self.problem = str(error)
+                log.error("replica %s: %s", self.spec.path, error)
+            await asyncio.sleep(REOPEN_S)
+        self.problem = ""
+        if not self.spec.continuous:
+            self._open.set()
+            return
+        watcher = self._watch()
+        self._first_scan = asyncio.create_task(self._scan())
+        self._open.set()
+        try:
+            await asyncio.wait([self._first_scan])
+            await self._follow(self.spec.rescan_s if watcher else min(self.spec.rescan_s, UNWATCHED_RESCAN_S))
+        finally:
+            if watcher is not None:
+                await asyncio.to_thread(watcher.stop)
+
+    def _watch(self) -> Watcher | None:
+        """Started before the first scan, so that nothing falls between the two."""
+        from node_runtime.disk.watcher import Watcher  # watchdog is slow to import and often not needed
+
+        loop = asyncio.get_running_loop()
+
+        def on_paths(paths: set[bytes]) -> None:
+            loop.call_soon_threadsafe(self._touch, paths)
+
+        def on_overflow() -> None:
+            loop.call_soon_threadsafe(self._touch, None)
+
+        watcher = Watcher(self.replica.root.path, on_paths, on_overflow)
+        try:
+            watcher.start()
+        except DiskError as error:
+            self.problem = f"{error}; until then it is scanned every {UNWATCHED_RESCAN_S:.0f} s"
+            log.warning("replica %s: %s", self.spec.path, self.problem)
+            return None
+        return watcher
+
+    def _touch(self, paths: set[bytes] | None) -> None:
+        if paths is None:
+            self._scan_all = True
+        else:
+            self._dirty |= paths
+        self._touched.set()
+
+    async def _follow(self, rescan_s: float) -> None:
+        """Read what was touched once it rests, and everything now and then."""
+        while True:
+            try:
+                await asyncio.wait_for(self._touched.wait(), rescan_s)
+                await self._rest()
+            except TimeoutError:
+                self._scan_all = True
+            dirty, self._dirty = self._dirty, set()
+            everything, self._scan_all = self._scan_all, False
+            try:
+                await (self.replica.scan() if everything else self.replica.scan_paths(dirty))
+                self.problem = ""
+            except DiskError as error:
+                self.problem = str(error)
+                log.error("replica %s: %s", self.spec.path, error)
+
+    async def _rest(self) -> None:
+        for _ in range(MAX_DEBOUNCES):
+            self._touched.clear()
+            try:
+                await asyncio.wait_for(self._touched.wait(), self.spec.debounce_s)
+            except TimeoutError:
+                return
+
+    async def _scan(self) -> None:
+        try:
+            await self.replica.scan()
+            self.problem = ""
+        except DiskError as error:
+            self.problem = str(error)
+            raise
