@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from schemas.status import EdgeState, EdgeStatus
 
 WATCH_INTERVAL_S = 1.0
+BAR_WIDTH = 20  # columns
+COLUMNS = ("NODE", "EDGE", "STATE", "PENDING", "LAST IN STEP", "CONFLICTS", "FAILED", "")
 PIPE_WIDTH = 200  # columns where no terminal gives its width: nothing is cut for a program that reads
 
 STATE_STYLES: dict[EdgeState, str] = {
@@ -69,7 +72,8 @@ def command(paths: Sequence[Path], watch: bool, as_json: bool, state: Path | Non
         hosts = new_hosts(nodes, doors)
         try:
             if watch:
-                runner.run(_watch(hosts, compiled.node_plans, console))
+                with contextlib.suppress(KeyboardInterrupt):  # Ctrl-C is how watching ends
+                    runner.run(_watch(hosts, compiled.node_plans, console))
                 return
             status = runner.run(_look(hosts, compiled.node_plans))
         finally:
@@ -165,24 +169,29 @@ def _table(status: FleetStatus, now: float, most_pending: dict[tuple[str, str], 
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
-    for title in ("NODE", "EDGE", "STATE", "PENDING", "LAST IN STEP", "CONFLICTS", "FAILED", ""):
-        table.add_column(title, overflow="fold")
+    rows: list[tuple[Text | ProgressBar, ...]] = []
     for node, edge in ends(status):
         most = most_pending.get((node, edge.edge), 0)
-        bar: ProgressBar | str = ""
-        if most:
-            bar = ProgressBar(total=most, completed=most - edge.pending_bytes, width=20)
-        table.add_row(
-            Text(node),
-            Text(edge.edge),
-            Text(edge.state, style=STATE_STYLES[edge.state]),
-            Text(_pending(edge)),
-            Text(age_text(edge.in_step_at, now)),
-            Text(str(edge.conflict_count or "")),
-            Text(str(edge.failed_count or "")),
-            bar or Text(edge.detail, style="dim"),
+        rows.append(
+            (
+                Text(node),
+                Text(edge.edge),
+                Text(edge.state, style=STATE_STYLES[edge.state]),
+                Text(_pending(edge)),
+                Text(age_text(edge.in_step_at, now)),
+                Text(str(edge.conflict_count or "")),
+                Text(str(edge.failed_count or "")),
+                ProgressBar(total=most, completed=most - edge.pending_bytes, width=BAR_WIDTH)
+                if most
+                else Text(edge.detail, style="dim"),
+            )
         )
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+    filled = [index for index in range(len(COLUMNS)) if any(row[index] for row in rows)]
+    for index in filled:  # an empty column would only take width from the names
+        table.add_column(COLUMNS[index], overflow="fold")
+    for row in rows:
+        table.add_row(*(row[index] for index in filled))
     return table
 
 

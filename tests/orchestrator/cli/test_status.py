@@ -1,6 +1,13 @@
 """`syncgraph status`: what a person and a program see, and the exit code."""
 
 import json
+import os
+import pty
+import select
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -14,6 +21,7 @@ from schemas.status import ConflictReport, EdgeStatus, NodeStatus, PathProblem, 
 from tests.support.hosts import served_fleet, write_star
 
 EDGE = "fleet/star/hub~a"
+DEADLINE_S = 20.0
 
 
 @pytest.fixture(autouse=True)
@@ -102,6 +110,45 @@ def test_documents_that_moved_on_show_as_drift(tmp_path: Path) -> None:
 
 def test_watching_is_for_people() -> None:
     assert isinstance(run("status", "--watch", "--json").exception, OperatorError)
+
+
+def test_watching_redraws_until_interrupted(tmp_path: Path) -> None:
+    repository = write_star(tmp_path / "repository", tmp_path / "n", "hub", "a")
+    with served_fleet(tmp_path / "n", "hub", "a") as fleet:
+        run("apply", repository, "-y")
+        fleet["a"].memory.edges = (EdgeStatus(EDGE, "syncing", "hub", pending_bytes=2_000_000),)
+        ours, theirs = pty.openpty()
+        program = "from orchestrator.cli import main; main()"
+        with subprocess.Popen(
+            [sys.executable, "-c", program, "status", "--watch", str(repository)],
+            cwd=Path(__file__).parents[3],
+            env={**os.environ, "TERM": "xterm", "COLUMNS": "120", "LINES": "30"},
+            stdin=theirs,
+            stdout=theirs,
+            stderr=theirs,
+            start_new_session=True,
+        ) as watching:
+            os.close(theirs)
+            try:
+                read_until(ours, "2.0 MB to go")
+                fleet["a"].memory.edges = (EdgeStatus(EDGE, "in-step", "hub"),)
+                read_until(ours, "1 of 1 edge ends in step")
+                watching.send_signal(signal.SIGINT)
+                assert watching.wait(DEADLINE_S) == 0
+            finally:
+                watching.kill()
+                os.close(ours)
+
+
+def read_until(terminal: int, text: str) -> None:
+    """Read what is drawn until `text` is among it."""
+    drawn = ""
+    deadline = time.monotonic() + DEADLINE_S
+    while text not in drawn:
+        left = deadline - time.monotonic()
+        ready, _, _ = select.select([terminal], [], [], max(0.0, left))
+        assert ready, drawn
+        drawn += os.read(terminal, 65536).decode(errors="replace")
 
 
 def test_ages_and_sizes_are_short() -> None:
