@@ -112,10 +112,13 @@ class Applier:
     @_as_outcome
     def copy_file(self, entry: Entry, from_path: bytes, expected: Row | None) -> Applied:
         """Publish content that another local file holds; FAILED where it no longer does: fetch it."""
-        source = self._index.get([from_path]).get(from_path)
-        if source is None or source.stamp is None or self._root.stamp(from_path) != source.stamp:
-            raise DiskError("the local copy has changed; fetch it")
-        fd = self._root.open_read(from_path)
+        source = self._index.get([from_path]).get(from_path)  # none yet where it has only just been placed
+        if source is not None and self._root.stamp(from_path) != source.stamp:
+            raise DiskError("the local copy has changed; fetch it")  # spares reading it to find that out
+        try:
+            fd = self._root.open_read(from_path)
+        except FileNotFoundError:
+            raise DiskError("the local copy has gone; fetch it") from None
         try:
             staged = self._staging.copy(fd, entry.content, entry.size)
         except ContentMismatch:

@@ -45,7 +45,8 @@ class Staging:
     def __init__(self, root: Root) -> None:
         self._root = root
         self.fd = root.reserved(b"staging")
-        self._taken: set[bytes] = set()
+        self._taken: set[bytes] = set()  # names in use: parts that are open and content that waits
+        self._waiting: dict[bytes, Staged] = {}
         self._counter = 0
         self._run = os.urandom(4).hex().encode()
 
@@ -64,7 +65,7 @@ class Staging:
                 _write_all(fd, data, 0)
             finally:
                 os.close(fd)
-        return Staged(name, content, len(data))
+        return self._ready(Staged(name, content, len(data)))
 
     def begin(self, content: bytes, size: int) -> PartFile:
         """Start, or go on with, content that comes in blocks."""
@@ -112,14 +113,16 @@ class Staging:
         return b"%s.%s.%d" % (prefix, self._run, self._counter)
 
     def discard(self, staged: Staged) -> None:
-        """Remove staged content that isn't wanted any more."""
-        self.release(staged)
-        with suppress(FileNotFoundError):
-            os.unlink(staged.name, dir_fd=self.fd)
+        """Remove staged content that isn't wanted any more; nothing happens if it was placed already."""
+        if self._waiting.get(staged.name) is staged:
+            del self._waiting[staged.name]
+            self._remove(staged.name)
 
     def release(self, staged: Staged) -> None:
         """Staged content has been moved to its place."""
-        self._taken.discard(staged.name)
+        if self._waiting.get(staged.name) is staged:
+            del self._waiting[staged.name]
+            self._taken.discard(staged.name)
 
     def sweep(self, older_than_s: float) -> int:
         """Remove what nobody has touched for so long, such as a fetch that never went on; how many."""
@@ -158,6 +161,10 @@ class Staging:
         name = self.temporary(name)
         self._taken.add(name)
         return name
+
+    def _ready(self, staged: Staged) -> Staged:
+        self._waiting[staged.name] = staged
+        return staged
 
     def _remove(self, name: bytes) -> None:
         self._taken.discard(name)
@@ -223,7 +230,7 @@ class PartFile:
             self.discard()
             raise ContentMismatch("the bytes don't match their announced hash", resumed=self._resumed)
         self._close()
-        return Staged(self._name, self._content, self._size)
+        return self._staging._ready(Staged(self._name, self._content, self._size))
 
     def abandon(self) -> None:
         """Stop here, keeping what has come for another time."""

@@ -368,6 +368,17 @@ def test_a_copy_of_local_content(bench: Bench, size: int) -> None:
     assert (taken.outcome, bench.staged()) == (Outcome.MOVED, [])
 
 
+def test_a_copy_of_what_was_placed_just_now(bench: Bench) -> None:
+    assert bench.place(b"one", b"text").outcome is Outcome.DONE  # and its row isn't in the index yet
+    assert bench.applier.copy_file(file_entry(b"two", b"text"), b"one", None).outcome is Outcome.DONE
+    assert (bench.tree / "two").read_bytes() == b"text"
+    (bench.tree / "one").write_bytes(b"else")
+    for missing in (b"one", b"gone"):
+        refused = bench.applier.copy_file(file_entry(b"three", b"text"), missing, None)
+        assert (refused.outcome, "fetch it" in refused.reason) == (Outcome.FAILED, True)
+    assert not (bench.tree / "three").exists()
+
+
 def test_a_loser_is_kept_aside(bench: Bench) -> None:
     (bench.tree / "f.txt").write_bytes(b"loser")
     row = bench.row(b"f.txt")

@@ -164,3 +164,18 @@ def test_a_link_in_place_of_the_directory_is_refused(tree: Path, root: Root, tmp
     with pytest.raises(DiskError, match="working directory"):
         Staging(root)
     assert not (tmp_path / "staging").exists()
+
+
+def test_discarding_what_was_placed_spares_the_same_content_that_came_since(
+    tree: Path, staging: Staging
+) -> None:
+    digest = blake3(b"s").digest()
+    placed = staging.write_small(digest, b"s")
+    os.rename(where(tree) / os.fsdecode(placed.name), tree / "placed")
+    staging.release(placed)
+    since = staging.write_small(digest, b"s")
+    assert since.name == placed.name
+    staging.discard(placed)
+    assert os.listdir(where(tree)) == [os.fsdecode(since.name)]
+    staging.discard(since)
+    assert os.listdir(where(tree)) == []
