@@ -234,7 +234,7 @@ async def open_far_end(command: list[str]) -> tuple[Channel, asyncio.subprocess.
     """Start the far end as a child whose stdin and stdout are one socket of ours."""
     ours, theirs = socket.socketpair()
     try:
-        child = await asyncio.create_subprocess_exec(*command, stdin=theirs, stdout=theirs)
+        child = await asyncio.create_subprocess_exec(*command, stdin=theirs.fileno(), stdout=theirs.fileno())
     except OSError as error:
         raise NodeError(f"can't start {command[0]}: {error.strerror}") from None
     finally:

@@ -109,6 +109,7 @@ class NodeRuntime:
             stack.push_async_callback(self._stop_edges)
             async with self._changing:
                 await self._take_hold()
+            _edge_supervisor()  # imported before anyone waits for it
             notify("READY=1")
             log.info("ready node=%s state=%s", self._name(), self._layout.root)
             await self._stopping.wait()

@@ -284,7 +284,7 @@ class Taking:
             await talk.until(quiet)
             after = self._mirrored_seq
             rows = await replica.read(lambda: replica.reader.changes(after, m.MAX_BATCH_ENTRIES))  # noqa: B023
-            edited = [r.entry for r in rows if not r.learned_from and r.entry.origin == talk.node]
+            edited = [row.entry for row in rows if not row.learned_from]
             wanted = [e.path for e in edited if not talk.filters.excludes(e.path, e.kind is Kind.DIRECTORY)]
             self._ask(wanted)
             self._mirrored_seq = rows[-1].seq if rows else replica.max_seq

@@ -109,6 +109,7 @@ class Target:
         self._peer_id = peer_id
         self._dry_run = dry_run
         self._rows: dict[bytes, Row] = {}  # decided, not yet in the index
+        self._stubborn: dict[bytes, Entry] = {}  # deletions of directories that weren't empty yet
         self._unsynced = False
         self._waiting: dict[bytes, Entry] = {}  # deferred directories: made early where a child can't wait
         self._by_action: dict[Action, Callable[[Decision, Row | None, Supply], Applied]] = {
@@ -144,7 +145,8 @@ class Target:
 
     def settle(self, deferred: Sequence[Entry]) -> list[Fetchable]:
         """The peer's offer is whole: carry out renames, copies and deletes. Returns what must be fetched."""
-        latest = {entry.path: entry for entry in deferred}
+        latest = self._stubborn | {entry.path: entry for entry in deferred}
+        self._stubborn = {}
         rows = self._index.get(latest)
         deleted: dict[bytes, Entry] = {}
         created: dict[bytes, Entry] = {}
@@ -281,10 +283,15 @@ class Target:
 
     def _failed(self, peer: Entry, row: Row | None, applied: Applied) -> Step:
         if row is not None and row.entry.kind is Kind.DIRECTORY and applied.reason == NOT_EMPTY:
-            # Something unknown lives in it: the directory stays, and the peer learns that it does.
-            kept = reassert(row.entry, peer, self._rules.local_id, int(time.time()))
-            self._rows[peer.path] = Row(kept, row.stamp)
-            return Step.DONE
+            mirrors = self._rules.one_way and self._rules.target_changes == "revert"
+            if mirrors:
+                self._stubborn[peer.path] = peer  # what is in it goes first, once the source disowns it
+            else:
+                # Something unknown lives in it: the directory stays, and the peer learns that it does.
+                kept = reassert(row.entry, peer, self._rules.local_id, int(time.time()))
+                if kept != row.entry:
+                    self._rows[peer.path] = Row(kept, row.stamp)
+                return Step.DONE
         self.counts.failed[peer.path] = applied.reason
         return Step.DONE
 
@@ -306,9 +313,12 @@ class Target:
         applied = self._applier.keep_aside(row, copy)
         if applied.outcome is Outcome.DONE:
             assert applied.row is not None, "an applied entry has a row"
-            version = bump(EMPTY, self._rules.local_id, int(time.time()))
-            entry = msgspec.structs.replace(row.entry, path=copy, version=version, metadata_version=version)
-            self._rows[copy] = Row(entry, applied.row.stamp)
+            before = self._rows.get(copy) or self._index.get([copy]).get(copy)
+            if before is None or not before.entry.same_content(row.entry):
+                base = before.entry.metadata_version if before is not None else EMPTY
+                version = bump(base, self._rules.local_id, int(time.time()))
+                entry = msgspec.structs.replace(applied.row.entry, version=version, metadata_version=version)
+                self._rows[copy] = Row(entry, applied.row.stamp)
             self.counts.conflicts[row.entry.path] = copy
         return applied
 

@@ -6,8 +6,8 @@ question: is there anything left to do? It does no work itself and knows nothing
 The two directions are independent. Where this end *offers*, the peer must acknowledge all that it was
 offered. Where this end *pulls*, it must have carried out all that the peer offered. An end for which
 both hold is settled, and says so with `InStep`; when each end's word matches the other's, the edge is
-in step. An end that asks or offers anew takes its word back by doing so (both ends count it alike), so a matching
-pair of words can't be stale.
+in step. An end that asks or offers anew takes its word back by doing so (both ends count it alike), so
+a matching pair of words can't be stale.
 """
 
 from __future__ import annotations
