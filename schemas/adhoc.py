@@ -80,7 +80,6 @@ class Summary(Document, frozen=True, tag="summary", tag_field="event"):
     seconds: float
     dry_run: bool
     files_held: int  # live files at the near end
-    warnings: tuple[str, ...]
 
 
 class Failure(Document, frozen=True, tag="failure", tag_field="event"):

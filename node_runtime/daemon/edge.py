@@ -215,7 +215,9 @@ class Edge:
         held = [path for path, copy in seen.conflicts.items() if copy is None]
         state, detail = self._state, self._detail
         problem = self.tending.problem or self.tending.replica.problem
-        if held and state == "in-step":
+        if seen.failed and state == "in-step":
+            state, detail = "failed", f"{len(seen.failed)} paths could not be brought in step"
+        elif held and state == "in-step":
             state, detail = "held", f"{len(held)} conflicts wait for a decision"
         elif problem and state in ("in-step", "connecting", "scanning"):
             detail = detail or problem

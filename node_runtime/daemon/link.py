@@ -211,8 +211,7 @@ class Link:
         assert self.taking is not None, "greeted"
         replica = self.talk.replica
         files, _, _ = await replica.count()
-        warnings = (replica.problem,) if replica.problem else ()
-        return self.taking.target.counts.tally(files, warnings)
+        return self.taking.target.counts.tally(files, replica.problems)
 
 
 async def _side_by_side(jobs: list[Coroutine[Any, Any, Any]]) -> None:

@@ -126,5 +126,4 @@ def _summary(mine: Tally, theirs: Tally, seconds: float, dry_run: bool) -> Summa
         seconds=round(seconds, 3),
         dry_run=dry_run,
         files_held=mine.files_held,
-        warnings=tuple(dict.fromkeys(mine.warnings + theirs.warnings)),
     )

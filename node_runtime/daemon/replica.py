@@ -20,7 +20,7 @@ from node_runtime.disk.applier import Applier
 from node_runtime.disk.index import Index
 from node_runtime.disk.recover import verify_unsettled
 from node_runtime.disk.root import Root
-from node_runtime.disk.scanner import ScanResult, scan, scan_paths
+from node_runtime.disk.scanner import STILL_WRITING, ScanResult, scan, scan_paths
 from node_runtime.disk.staging import Staging
 from node_runtime.disk.versions import Versions
 from node_runtime.replica.entry import Row
@@ -30,6 +30,9 @@ from node_runtime.replica.version import replica_id
 
 T = TypeVar("T")
 A_DAY_S = 86_400
+ROOT = b"."  # stands for the whole tree where a problem is about that
+MAX_PROBLEMS = 10_000  # kept of one scan
+SAID = 3  # problems named in a sentence
 
 
 def boot_id() -> str:
@@ -51,7 +54,8 @@ class Replica:
         self.path = path
         self.filters = filters  # what no edge of this replica wants
         self.local_id = replica_id(node, path) if local_id is None else local_id
-        self.problem = ""  # what the last scan couldn't do
+        self.problems: dict[bytes, str] = {}  # what the last scan couldn't do, by path
+        self.problem = ""  # the same in a sentence
         self.scanned_at: float | None = None  # Unix time, seconds, of the last scan that ended
         self._index_file = index_file
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="replica")
@@ -173,17 +177,18 @@ class Replica:
         problems = result.problems
         while problems and tries:
             tries -= 1
-            restless = [path for path, reason in problems if reason == "still being written"]
+            restless = [path for path, reason in problems if reason == STILL_WRITING]
             if not restless:
                 break
             await asyncio.sleep(0.5)
             again = await self.work(lambda paths=restless: self.scan_now(paths))  # type: ignore[misc]
             problems = [p for p in problems if p[0] not in set(restless)] + list(again.problems)
-        said = [f"{show(path)}: {reason}" for path, reason in problems[:3]]
-        if len(problems) > 3:
-            said.append(f"and {len(problems) - 3} more")
         if result.deletes_suppressed:
-            said.insert(0, result.deletes_suppressed)
+            problems = [(ROOT, result.deletes_suppressed), *problems]
+        self.problems = dict(problems[:MAX_PROBLEMS])
+        said = [reason if path == ROOT else f"{show(path)}: {reason}" for path, reason in problems[:SAID]]
+        if len(problems) > SAID:
+            said.append(f"and {len(problems) - SAID:,} more")
         self.problem = "; ".join(said)
 
     def _on_batch(self, rows: list[Row]) -> None:

@@ -16,6 +16,7 @@ from typing import Any
 
 from node_runtime.daemon.arrivals import Arrivals, Piece
 from node_runtime.daemon.giving import CREDIT_BATCHES
+from node_runtime.daemon.replica import ROOT
 from node_runtime.daemon.talk import Talk, require
 from node_runtime.daemon.target import Target
 from node_runtime.exchange import messages as m
@@ -50,6 +51,7 @@ class Taking:
         self._deferred: list[tuple[Entry, Batch]] = []
         self._attempts: dict[bytes, int] = {}
         self._looking = False  # a batch is being decided
+        self._disowned = False  # the source holds nothing at all, so it isn't asked what must go
         # The cursor counts what was handled under these rules; under others, everything is asked anew.
         plan = talk.plan
         rules = [plan.direction, plan.filters, plan.deletes, plan.target_changes, plan.conflict]
@@ -76,7 +78,9 @@ class Taking:
     @property
     def busy(self) -> bool:
         """Whether something that was offered, or edited here, isn't carried out."""
-        unmirrored = self._talk.mirrors and self._mirrored_seq < self._talk.replica.max_seq
+        unmirrored = (
+            self._talk.mirrors and self._mirrored_seq < self._talk.replica.max_seq and not self._disowned
+        )
         waiting = self._looking or not self._offers.empty() or bool(self._deferred)
         return unmirrored or waiting or not self.fetch.idle
 
@@ -127,7 +131,8 @@ class Taking:
 
     def _unfinished(self) -> list[bytes]:
         counts = self.target.counts
-        return [*counts.failed, *(path for path, copy in counts.conflicts.items() if copy is None)]
+        failed = (path for path in counts.failed if path != ROOT)
+        return [*failed, *(path for path, copy in counts.conflicts.items() if copy is None)]
 
     def _on_offer(self, offer: Offer) -> None:
         conversation = self._talk.conversation
@@ -160,6 +165,7 @@ class Taking:
                 await self._settle()
                 self._ledger.open(Batch(offer.seq, 0))
                 conversation.peer_end_seq = offer.seq
+                self._mind_emptiness(offer.seq)
                 conversation.handled_seq = self._ledger.handled_seq
             else:
                 await self._look(offer)
@@ -168,6 +174,17 @@ class Taking:
             self._looking = False
             self._talk.stir()
             await self._talk.until(lambda: self.fetch.pending_files < FETCH_HIGH)
+
+    def _mind_emptiness(self, offered_seq: int) -> None:
+        """A source whose index never held anything has a wrong path or an unmounted disk, more likely than
+        the wish to empty its mirror."""
+        self._disowned = self._talk.mirrors and not offered_seq and self._talk.replica.max_seq > 0
+        if self._disowned and self._talk.plan.deletes == "propagate":
+            self.target.counts.failed[ROOT] = (
+                "the source is empty: nothing is deleted here until it holds something"
+            )
+        else:
+            self.target.counts.failed.pop(ROOT, None)
 
     async def _look(self, offer: m.Entries | m.Answers) -> None:
         found = await self._talk.replica.work(lambda: self.target.consider(offer.entries))
@@ -277,7 +294,7 @@ class Taking:
 
         def quiet() -> bool:
             offered = conversation.peer_end_seq
-            return self.fetch.idle and 0 <= offered <= conversation.handled_seq
+            return self.fetch.idle and 0 <= offered <= conversation.handled_seq and not self._disowned
 
         while True:
             await replica.until(lambda: replica.max_seq > self._mirrored_seq)

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import enum
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
@@ -66,8 +66,8 @@ class Counts:
     conflicts: dict[bytes, bytes | None] = field(default_factory=dict)
     failed: dict[bytes, str] = field(default_factory=dict)
 
-    def tally(self, files_held: int, warnings: tuple[str, ...] = ()) -> Tally:
-        """As a message says it."""
+    def tally(self, files_held: int, problems: Mapping[bytes, str]) -> Tally:
+        """As a message says it. `problems` are the paths that a scan couldn't read: they failed too."""
         return Tally(
             self.files,
             self.directories,
@@ -77,9 +77,8 @@ class Counts:
             self.deleted,
             self.metadata,
             tuple(self.conflicts.items()),
-            tuple(self.failed.items()),
+            tuple({**problems, **self.failed}.items()),
             files_held,
-            warnings,
         )
 
 

@@ -154,7 +154,6 @@ class Tally(msgspec.Struct, frozen=True, array_like=True):
     conflicts: tuple[tuple[bytes, bytes | None], ...] = ()  # path, copy; None while held
     failed: tuple[tuple[bytes, str], ...] = ()  # path, reason
     files_held: int = 0  # live files in the replica
-    warnings: tuple[str, ...] = ()
 
 
 class Bye(Message, frozen=True, tag=12):

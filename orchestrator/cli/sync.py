@@ -162,8 +162,6 @@ def _print(summary: Summary) -> None:
     more = len(summary.failed) - SHOWN
     if more > 0:
         echo(f"          and {more} more; --json lists them all")
-    for warning in summary.warnings:
-        echo(f"{click.style('warning', fg='yellow')}   {warning}", err=True)
     echo(_verdict(summary))
 
 
