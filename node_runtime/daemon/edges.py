@@ -50,8 +50,10 @@ class EdgeSupervisor:
             if wanted.get(key) != edge.plan or specs.get(edge.tending.spec.path) != edge.tending.spec
         ]
         self._plan = plan
-        await asyncio.gather(*(self._edges.pop(key).stop() for key in leaving))
         closing = [path for path, tending in self._tending.items() if specs.get(path) != tending.spec]
+        for path in closing:
+            self._tending[path].replica.interrupt()
+        await asyncio.gather(*(self._edges.pop(key).stop() for key in leaving))
         await asyncio.gather(*(self._tending.pop(path).close() for path in closing))
         for path, spec in specs.items():
             if path not in self._tending:
@@ -84,6 +86,8 @@ class EdgeSupervisor:
         """End every session and close every replica."""
         for welcome in list(self._welcomes):
             welcome.cancel()
+        for tending in self._tending.values():
+            tending.replica.interrupt()
         await asyncio.gather(*(edge.stop() for edge in self._edges.values()))
         await asyncio.gather(*(tending.close() for tending in self._tending.values()))
         self._edges.clear()
@@ -122,7 +126,9 @@ class EdgeSupervisor:
             return admitted.reason
         end: End = "target" if hello.end == "source" else "source"
         edge = self._edges.get((hello.edge, end))
-        return edge if edge is not None else f"this node isn't the {end} of {hello.edge}"
+        if edge is None:
+            return f"this node isn't the {end} of {hello.edge}"
+        return edge if edge.tending.is_open else edge.tending.problem or "its directory is being opened"
 
     async def _dial(self, peer_node: str, factory: Callable[[], asyncio.Protocol]) -> None:
         """Open a session to a peer; to this node itself through a pair of sockets."""

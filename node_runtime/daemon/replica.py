@@ -75,16 +75,24 @@ class Replica:
     def _open(self, create: bool) -> None:
         self._index_file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         self.root = Root.open(self.path, create)
-        self.index = Index.open(self._index_file, self.local_id, boot_id())
+        try:
+            self.index = Index.open(self._index_file, self.local_id, boot_id())
+        except BaseException:
+            self.root.close()
+            raise
         self.staging = Staging(self.root)
         self.versions = Versions(self.root)
         self.applier = Applier(self.root, self.index, self.staging, self.versions)
         verify_unsettled(self.root, self.index)
         self.staging.sweep(A_DAY_S)
 
+    def interrupt(self) -> None:
+        """End a scan that is under way; the replica is about to be closed."""
+        self._stopping = True
+
     async def close(self) -> None:
         """Finish the job in hand and let go of everything."""
-        self._stopping = True
+        self.interrupt()
         self.notify()
         await self.work(self._close)
         self._worker.shutdown(wait=False)

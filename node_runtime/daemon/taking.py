@@ -26,7 +26,7 @@ from node_runtime.replica.entry import Entry, Kind
 from schemas.plans import digest
 
 FETCH_HIGH = 20_000  # entries that wait for content; above it no further batch is looked at
-DEFER_HIGH = 50_000  # entries held back for renames; above it they are settled early
+DEFER_HIGH = 250_000  # entries held back for renames; above it they are settled early
 CHALLENGE_PATHS = 1_000
 ATTEMPTS = 3  # at content that keeps changing while it is read
 RETRY_S = 60.0  # between looks at paths that failed, on an edge that stays open

@@ -177,8 +177,11 @@ class Target:
         supply: Supply = staged
         for entry in entries:
             self._make_way(entry.path)
-            self._carry_out(entry, supply)
-            supply = entry.path
+            if self._carry_out(entry, supply) is Step.FETCH:
+                self.counts.failed[entry.path] = "the copy beside it changed; it is fetched again later"
+            row = self._rows.get(entry.path)
+            if row is not None and row.entry.same_content(entry):
+                supply = entry.path
         self._replica.staging.discard(staged)  # still there only where no entry took it
 
     def take_unsynced(self) -> bool:
@@ -259,6 +262,8 @@ class Target:
                 self.flush()
                 self._replica.scan_now([peer.path])
                 continue
+            if applied.outcome is Outcome.FAILED and isinstance(supply, bytes):
+                return Step.FETCH  # the local copy has moved on, as in a swap of two names
             if applied.outcome is Outcome.FAILED:
                 return self._failed(peer, row, applied)
             self._count(decision)

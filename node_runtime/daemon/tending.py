@@ -87,6 +87,11 @@ class Tending:
         self._touched = asyncio.Event()
         self._task = asyncio.create_task(self._run())
 
+    @property
+    def is_open(self) -> bool:
+        """Whether the replica can be used."""
+        return self._open.is_set()
+
     async def opened(self) -> None:
         """Wait until the replica can be used. Raises what `patient` says."""
         opening = asyncio.create_task(self._open.wait())
@@ -101,6 +106,8 @@ class Tending:
         """The scan that a run has to wait for: the first one of a watched tree where the run stays."""
         if stays and self.spec.continuous:
             assert self._first_scan is not None, "opened"
+            if self._first_scan.done() and self._first_scan.exception() is not None:
+                self._first_scan = asyncio.create_task(self._scan())
             return self._first_scan
         return asyncio.create_task(self._scan())
 
