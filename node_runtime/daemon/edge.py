@@ -11,12 +11,11 @@ import logging
 import random
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
 
+from node_runtime.daemon.counts import Counts
 from node_runtime.daemon.link import Link
 from node_runtime.daemon.schedule import Schedules
 from node_runtime.daemon.talk import Manner, Talk
-from node_runtime.daemon.target import Counts
 from node_runtime.daemon.tending import Tending
 from node_runtime.disk.errors import DiskError
 from node_runtime.errors import NodeError
@@ -35,28 +34,6 @@ SHOWN = 100  # failures and conflicts listed in a status
 Dial = Callable[[str, Callable[[], asyncio.Protocol]], Awaitable[None]]
 
 
-@dataclass(slots=True)
-class Totals:
-    """What sessions that have ended did."""
-
-    files: int = 0
-    bytes_on_wire: int = 0
-    renamed: int = 0
-    deleted: int = 0
-    failed: dict[bytes, str] = field(default_factory=dict)
-    conflicts: dict[bytes, bytes | None] = field(default_factory=dict)  # copy; None while held
-
-    def add(self, counts: Counts) -> None:
-        """A session has ended; what failed or is held in it is what fails or is held now."""
-        self.files += counts.files
-        self.bytes_on_wire += counts.bytes_on_wire
-        self.renamed += counts.renamed
-        self.deleted += counts.deleted
-        self.failed = dict(counts.failed)
-        kept = {path: copy for path, copy in self.conflicts.items() if copy is not None}
-        self.conflicts = {**kept, **counts.conflicts}
-
-
 class Edge:
     """The life of one edge at one end of it."""
 
@@ -70,7 +47,7 @@ class Edge:
         self.peer = (plan.target if end == "source" else plan.source).node
         self._dial = dial
         self._schedules = schedules
-        self._totals = Totals()
+        self._totals = Counts()  # of the sessions that have ended
         self._link: Link | None = None
         self._state: EdgeState = "waiting"
         self._detail = ""
@@ -208,17 +185,17 @@ class Edge:
 
     def status(self) -> EdgeStatus:
         """How this end sees the edge now."""
-        seen = Totals(**{name: getattr(self._totals, name) for name in Totals.__slots__})
+        seen = Counts()
+        seen.add(self._totals)
         taking = self._link.taking if self._link is not None else None
         if taking is not None:
             seen.add(taking.target.counts)
-        held = [path for path, copy in seen.conflicts.items() if copy is None]
         state, detail = self._state, self._detail
         problem = self.tending.problem or self.tending.replica.problem
         if seen.failed and state == "in-step":
             state, detail = "failed", f"{len(seen.failed)} paths could not be brought in step"
-        elif held and state == "in-step":
-            state, detail = "held", f"{len(held)} conflicts wait for a decision"
+        elif seen.held and state == "in-step":
+            state, detail = "held", f"{len(seen.held)} conflicts wait for a decision"
         elif problem and state in ("in-step", "connecting", "scanning"):
             detail = detail or problem
         return EdgeStatus(

@@ -132,7 +132,7 @@ class Taking:
     def _unfinished(self) -> list[bytes]:
         counts = self.target.counts
         failed = (path for path in counts.failed if path != ROOT)
-        return [*failed, *(path for path, copy in counts.conflicts.items() if copy is None)]
+        return [*failed, *counts.held]
 
     def _on_offer(self, offer: Offer) -> None:
         conversation = self._talk.conversation

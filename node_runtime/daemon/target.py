@@ -14,16 +14,17 @@ from __future__ import annotations
 
 import enum
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
 import msgspec
 
+from node_runtime.daemon.counts import Counts
 from node_runtime.daemon.replica import Replica
 from node_runtime.disk.applier import NOT_EMPTY, Applied, Outcome
 from node_runtime.disk.staging import Staged
-from node_runtime.exchange.messages import BLOCK_BYTES, Tally
+from node_runtime.exchange.messages import BLOCK_BYTES
 from node_runtime.replica.entry import Entry, Kind, Row
 from node_runtime.replica.filters import Filters
 from node_runtime.replica.moves import Move, plan_moves
@@ -50,36 +51,6 @@ class Step(enum.Enum):
 
 class BadEntry(Exception):
     """The peer sent an entry that no honest peer sends. The session ends."""
-
-
-@dataclass(slots=True)
-class Counts:
-    """What this end has done for one edge; grows for the life of the session."""
-
-    files: int = 0
-    directories: int = 0
-    content_bytes: int = 0
-    bytes_on_wire: int = 0
-    renamed: int = 0
-    deleted: int = 0
-    metadata: int = 0
-    conflicts: dict[bytes, bytes | None] = field(default_factory=dict)
-    failed: dict[bytes, str] = field(default_factory=dict)
-
-    def tally(self, files_held: int, problems: Mapping[bytes, str]) -> Tally:
-        """As a message says it. `problems` are the paths that a scan couldn't read: they failed too."""
-        return Tally(
-            self.files,
-            self.directories,
-            self.content_bytes,
-            self.bytes_on_wire,
-            self.renamed,
-            self.deleted,
-            self.metadata,
-            tuple(self.conflicts.items()),
-            tuple({**problems, **self.failed}.items()),
-            files_held,
-        )
 
 
 Fetchable = tuple[Entry, int]  # an entry, and how many of its bytes an earlier try left here

@@ -64,6 +64,16 @@ def print_json(document: Any) -> None:
     click.echo(text.decode(), color=False)
 
 
+def size_text(count_bytes: int) -> str:
+    """A number of bytes in decimal units, as file tools and disks count."""
+    value = float(count_bytes)
+    for unit in ("B", "kB", "MB", "GB"):
+        if value < 1000:
+            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
+        value /= 1000
+    return f"{value:.1f} TB"
+
+
 def problem_json(problem: Problem) -> dict[str, Any]:
     """A problem as programs read it."""
     place = problem.place

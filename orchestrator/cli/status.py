@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from orchestrator.cli.fleet import accesses, authority_file, compile_or_stop, new_hosts, state_option
-from orchestrator.cli.output import colour_wanted, json_option, paths_argument, print_json
+from orchestrator.cli.output import colour_wanted, json_option, paths_argument, print_json, size_text
 from orchestrator.errors import OperatorError
 
 if TYPE_CHECKING:
@@ -218,16 +218,6 @@ def age_text(then: float | None, now: float) -> str:
         if age_s >= unit_s:
             return f"{age_s // unit_s}{letter} ago"
     return f"{age_s}s ago"
-
-
-def size_text(count_bytes: int) -> str:
-    """A number of bytes in decimal units, as file tools and disks count."""
-    value = float(count_bytes)
-    for unit in ("B", "kB", "MB", "GB"):
-        if value < 1000:
-            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
-        value /= 1000
-    return f"{value:.1f} TB"
 
 
 def _console() -> Console:

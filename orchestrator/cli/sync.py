@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from orchestrator.cli.output import colour_wanted, echo, json_option, print_json
+from orchestrator.cli.output import colour_wanted, echo, json_option, print_json, size_text
 
 if TYPE_CHECKING:
     from schemas.adhoc import Moving, Summary
@@ -173,7 +173,7 @@ def _verdict(summary: Summary) -> str:
     ]
     parts = [f"{n:,} {one if n == 1 else many}" for n, one, many in counts if n]
     if summary.bytes:
-        parts.append(f"{_size(summary.bytes)} ({_size(summary.bytes_on_wire)} over the wire)")
+        parts.append(f"{size_text(summary.bytes)} ({size_text(summary.bytes_on_wire)} over the wire)")
     parts += [
         f"{n:,} {what}" for n, what in ((summary.renamed, "renamed"), (summary.deleted, "deleted")) if n
     ]
@@ -187,13 +187,3 @@ def _verdict(summary: Summary) -> str:
     else:
         word = click.style("in step", fg="green", bold=True)
     return f"{word}: {done}, in {summary.seconds:.1f} s"
-
-
-def _size(count: int) -> str:
-    """Bytes as people read them, in powers of 1000 as disks are sold."""
-    size = float(count)
-    for unit in ("B", "kB", "MB", "GB"):
-        if size < 1000:
-            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
-        size /= 1000
-    return f"{size:.1f} TB"

@@ -15,7 +15,8 @@ from click.testing import CliRunner, Result
 
 from orchestrator.apply.overview import NodeAnswer, Overall, add_up
 from orchestrator.cli import syncgraph
-from orchestrator.cli.status import age_text, size_text
+from orchestrator.cli.output import size_text
+from orchestrator.cli.status import age_text
 from orchestrator.errors import OperatorError
 from schemas.status import ConflictReport, EdgeStatus, NodeStatus, PathProblem, ReplicaStatus
 from tests.support.hosts import served_fleet, write_star
