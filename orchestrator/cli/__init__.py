@@ -17,6 +17,7 @@ VERSION = "0.1.0"
 COMMANDS: dict[str, tuple[str, str]] = {
     "init": ("orchestrator.cli.init", "Write a small working repository."),
     "validate": ("orchestrator.cli.validate", "Check topologies and inventories."),
+    "authority": ("orchestrator.cli.authority", "Print the key that nodes obey; make it if there is none."),
     "plan": ("orchestrator.cli.plan", "Show what an apply would change."),
     "apply": ("orchestrator.cli.apply", "Push the plans to the nodes."),
     "status": ("orchestrator.cli.status", "Show what the nodes are doing."),
