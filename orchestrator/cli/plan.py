@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from orchestrator.plan import Plan
     from schemas.plans import NodePlan
 
+EXIT_ERROR = 1
 EXIT_CHANGES = 2  # with --detailed-exitcode, as Terraform has it
 
 
@@ -45,7 +46,9 @@ def command(
 ) -> None:
     """Show what an apply would change. Nothing is changed.
 
-    Every node of the inventory is asked what it runs. PATH is a document or a directory of documents.
+    Every node of the inventory is asked what it runs. PATH is a document or a directory of documents. Exits
+    with 1 if no node answers; with --detailed-exitcode also if there is nothing to change on those that do, but
+    some don't.
 
     \b
     Examples:
@@ -69,8 +72,20 @@ def command(
         show_plan(plan)
         if out is not None:
             echo(f"\nKept in {out}. To apply exactly this: syncgraph apply {out}")
-    if detailed_exitcode and not plan.empty:
-        raise click.exceptions.Exit(EXIT_CHANGES)
+    code = exit_code(plan, detailed=detailed_exitcode)
+    if code:
+        raise click.exceptions.Exit(code)
+
+
+def exit_code(plan: Plan, *, detailed: bool) -> int:
+    """What a script should know. "No changes" is only said of nodes that answered."""
+    if plan.unreachable and not plan.steps:
+        return EXIT_ERROR
+    if not detailed:
+        return 0
+    if not plan.empty:
+        return EXIT_CHANGES
+    return EXIT_ERROR if plan.unreachable else 0
 
 
 async def make_plan(

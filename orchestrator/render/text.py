@@ -149,6 +149,9 @@ def _summary(plan: Plan, paint: _Paint) -> Iterator[str]:
         where = _nodes(len(plan.steps))
         yield f"{paint('No changes.', '1', '32')} What runs is what is declared, on {where}."
         return
+    if plan.empty and not plan.steps:
+        yield f"{paint('Nothing can be said:', '1', '31')} none of {_nodes(summary.unreachable)} answered."
+        return
     if plan.empty:
         reached = f"what runs on the {_nodes(len(plan.steps))} that answered is what is declared"
         yield f"{paint('No changes', '1')}: {reached}; {_nodes(summary.unreachable)} could not be asked."

@@ -35,6 +35,14 @@ def test_a_node_that_is_down_is_named_and_is_no_error(tmp_path: Path) -> None:
     assert "syncgraph-node run --state" in shown.stdout
 
 
+def test_no_changes_is_never_said_of_nodes_that_did_not_answer(tmp_path: Path) -> None:
+    repository = write_star(tmp_path / "repository", tmp_path / "n", "hub", "a")
+    shown = run(repository)
+    assert shown.exit_code == 1
+    assert "none of 2 nodes answered" in shown.stdout
+    assert run(repository, "--detailed-exitcode").exit_code == 1
+
+
 def test_json_and_the_file_are_the_same_document(tmp_path: Path) -> None:
     repository = write_star(tmp_path / "repository", tmp_path / "n", "hub", "a")
     with served_fleet(tmp_path / "n", "hub", "a"):
