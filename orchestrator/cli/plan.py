@@ -46,9 +46,9 @@ def command(
 ) -> None:
     """Show what an apply would change. Nothing is changed.
 
-    Every node of the inventory is asked what it runs. PATH is a document or a directory of documents. Exits
-    with 1 if no node answers; with --detailed-exitcode also if there is nothing to change on those that do, but
-    some don't.
+    Every node of the inventory is asked what it runs. PATH is a document or a directory of documents.
+    Exits with 1 if no node answers; with --detailed-exitcode also if some don't and the others need no
+    change.
 
     \b
     Examples:
