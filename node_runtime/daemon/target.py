@@ -345,11 +345,11 @@ class Target:
                 del latest[path]
             return
         if move.directory:
-            moved = list(self._live_below(move.source))
-            if self._applier.move_tree(move.source, move.target).outcome is not Outcome.DONE:
+            own = self._index.get([move.source]).get(move.source)
+            below = [row for row in self._index.walk(move.source) if not row.entry.deleted]
+            if own is None or self._applier.move_tree(move.source, move.target).outcome is not Outcome.DONE:
                 return
-            pairs = [(move.source, move.target)]
-            pairs += [(e.path, move.target + e.path[len(move.source) :]) for e in moved]
+            moved = [(row, move.target + row.entry.path[len(move.source) :]) for row in (own, *below)]
         else:
             row = self._index.get([move.source]).get(move.source)
             target = latest.get(move.target)
@@ -358,16 +358,22 @@ class Target:
             expected = self._index.get([move.target]).get(move.target)
             here = expected if expected is not None and not expected.entry.deleted else None
             entry = self._decide(expected, target).entry
-            if self._applier.move(entry, row, here).outcome is not Outcome.DONE:
+            applied = self._applier.move(entry, row, here)
+            if applied.row is None:
                 return
-            pairs = [(move.source, move.target)]
+            moved = [(Row(row.entry, applied.row.stamp), move.target)]
         self.counts.renamed += 1
-        self._record_moved(pairs, latest)
+        self._record_moved(moved, latest)
 
-    def _record_moved(self, pairs: list[tuple[bytes, bytes]], latest: dict[bytes, Entry]) -> None:
-        """Give every path that a rename moved its tombstone, and its row under the new name."""
-        for source, target in pairs:
-            for path in (source, target):
+    def _record_moved(self, moved: list[tuple[Row, bytes]], latest: dict[bytes, Entry]) -> None:
+        """Give every path that a rename moved its tombstone, and its row under the new name.
+
+        The new row takes over how the path looked when its content was read, so that an edit that came
+        before the rename is seen as one.
+        """
+        restless = []
+        for before, target in moved:
+            for path in (before.entry.path, target):
                 peer = latest.pop(path, None)
                 if peer is None:
                     continue
@@ -376,10 +382,14 @@ class Target:
                 if decision.entry.deleted:
                     self._keep(Row(decision.entry, None), decision)
                     continue
-                now = Row(decision.entry, self._replica.root.stamp(path))
+                now = Row(decision.entry, before.stamp)
                 applied = self._applier.set_metadata(decision.entry, now)
+                if applied.row is None:
+                    restless.append(path)
                 self._keep(applied.row or now, decision)
         self.flush()
+        if restless:
+            self._replica.scan_now(restless)
 
 
 def _needs_content(decision: Decision) -> bool:
