@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from node_runtime.exchange.messages import Tally
+from node_runtime.replica.entry import Kind
+from node_runtime.replica.reconcile import Action, Decision
 
 
 @dataclass(slots=True)
@@ -21,6 +23,19 @@ class Counts:
     metadata: int = 0
     conflicts: dict[bytes, bytes | None] = field(default_factory=dict)
     failed: dict[bytes, str] = field(default_factory=dict)
+
+    def note(self, decision: Decision) -> None:
+        """A decision has been carried out."""
+        entry = decision.entry
+        if decision.action is Action.DELETE:
+            self.deleted += 1
+        elif decision.action is Action.METADATA:
+            self.metadata += 1
+        elif entry.kind is Kind.DIRECTORY:
+            self.directories += 1
+        else:
+            self.files += 1
+            self.content_bytes += entry.size
 
     def tally(self, files_held: int, problems: Mapping[bytes, str]) -> Tally:
         """As a message says it. `problems` are the paths that a scan couldn't read: they failed too."""

@@ -29,7 +29,7 @@ FETCH_HIGH = 20_000  # entries that wait for content; above it no further batch 
 DEFER_HIGH = 250_000  # entries held back for renames; above it they are settled early
 CHALLENGE_PATHS = 1_000
 ATTEMPTS = 3  # at content that keeps changing while it is read
-RETRY_S = 60.0  # between looks at paths that failed, on an edge that stays open
+RETRY_S = (2.0, 5.0, 15.0, 60.0)  # between looks at paths that failed, on an edge that stays open
 BLOCK_MESSAGES = 8  # that may wait to be written
 
 Offer = m.Entries | m.IndexEnd | m.Answers
@@ -154,6 +154,11 @@ class Taking:
             self._talk.conversation.questions += 1
             self._to_say.append(m.Challenge(list(paths[first : first + CHALLENGE_PATHS])))
 
+    def _ask_unblocked(self) -> None:
+        """A directory stands where something else was in the way: ask for what failed below it."""
+        unblocked = self.target.unblocked
+        self._ask([unblocked.popleft() for _ in range(len(unblocked))])
+
     async def _pull(self) -> None:
         """Look at what the peer offers, one batch after the other."""
         await self._talk.until(lambda: self._talk.scanned)
@@ -171,6 +176,7 @@ class Taking:
                 await self._look(offer)
                 if isinstance(offer, m.Answers) or len(self._deferred) > DEFER_HIGH:
                     await self._settle()
+            self._ask_unblocked()
             self._looking = False
             self._talk.stir()
             await self._talk.until(lambda: self.fetch.pending_files < FETCH_HIGH)
@@ -256,6 +262,7 @@ class Taking:
             if last:
                 self.fetch.end(request.number)
         failures = await self._talk.replica.work(lambda: arrivals.take(pieces))
+        self._ask_unblocked()
         for number, failure in failures.items():
             self.fetch.end(number)
             request = next(piece.request for piece in pieces if piece.request.number == number)
@@ -309,8 +316,12 @@ class Taking:
 
     async def _retry(self) -> None:
         """On an edge that stays open, look again at what failed or is held."""
+        tries, before = 0, set[bytes]()
         while True:
-            await asyncio.sleep(RETRY_S)
+            await asyncio.sleep(RETRY_S[min(tries, len(RETRY_S) - 1)])
+            unfinished = set(self._unfinished())
+            tries = tries + 1 if unfinished and unfinished <= before else 0
+            before = unfinished
             self._attempts.clear()
-            self._ask(self._unfinished())
+            self._ask(sorted(unfinished))
             self._talk.stir()

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import enum
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
@@ -23,6 +24,7 @@ import msgspec
 from node_runtime.daemon.counts import Counts
 from node_runtime.daemon.replica import Replica
 from node_runtime.disk.applier import NOT_EMPTY, Applied, Outcome
+from node_runtime.disk.detect import RACY_NS
 from node_runtime.disk.staging import Staged
 from node_runtime.exchange.messages import BLOCK_BYTES
 from node_runtime.replica.entry import Entry, Kind, Row
@@ -33,6 +35,7 @@ from node_runtime.replica.reconcile import Action, Decision, Rules, check_peer_e
 from node_runtime.replica.version import EMPTY, bump
 
 TRIES = 3  # decisions anew after the disk moved on
+FRESH_S = RACY_NS / 1e9  # how a path looks can't be trusted within a tick of its last change
 PUT_ROWS = 1_000  # rows that wait for one index transaction
 EMPTY_CONTENT = bytes.fromhex("af1349b9f5f9a1a6a0404dea36dcc9499bcb25c9adc112b7cc9a93cae41f3262")  # of b""
 
@@ -71,6 +74,7 @@ class Target:
         self, replica: Replica, rules: Rules, filters: Filters, peer_id: int, *, dry_run: bool = False
     ) -> None:
         self.counts = Counts()
+        self.unblocked: deque[bytes] = deque()  # failed before their directory was there: ask again
         self._replica = replica
         self._index = replica.index
         self._applier = replica.applier
@@ -231,13 +235,15 @@ class Target:
             self._unsynced = True
             if applied.outcome is Outcome.MOVED:
                 self.flush()
+                if row is not None and _is_fresh(row):
+                    time.sleep(FRESH_S)
                 self._replica.scan_now([peer.path])
                 continue
             if applied.outcome is Outcome.FAILED and isinstance(supply, bytes):
                 return Step.FETCH  # the local copy has moved on, as in a swap of two names
             if applied.outcome is Outcome.FAILED:
                 return self._failed(peer, row, applied)
-            self._count(decision)
+            self.counts.note(decision)
             assert applied.row is not None, "an applied entry has a row"
             self._keep(applied.row, decision)
             return self._over(peer)
@@ -245,7 +251,11 @@ class Target:
         return Step.DONE
 
     def _over(self, peer: Entry) -> Step:
-        self.counts.failed.pop(peer.path, None)
+        failed = self.counts.failed
+        failed.pop(peer.path, None)
+        if failed and peer.kind is Kind.DIRECTORY and not peer.deleted:
+            below = peer.path + b"/"
+            self.unblocked.extend(path for path in failed if path.startswith(below))
         if self.counts.conflicts.get(peer.path, b"") is None:
             del self.counts.conflicts[peer.path]  # no longer held
         return Step.DONE
@@ -318,18 +328,6 @@ class Target:
             supply = self._replica.staging.write_small(EMPTY_CONTENT, b"")
         return self._applier.place_file(entry, supply, expected)
 
-    def _count(self, decision: Decision) -> None:
-        counts, entry = self.counts, decision.entry
-        if decision.action is Action.DELETE:
-            counts.deleted += 1
-        elif decision.action is Action.METADATA:
-            counts.metadata += 1
-        elif entry.kind is Kind.DIRECTORY:
-            counts.directories += 1
-        else:
-            counts.files += 1
-            counts.content_bytes += entry.size
-
     # Renames.
 
     def _live_below(self, directory: bytes) -> Iterable[Entry]:
@@ -346,10 +344,10 @@ class Target:
             return
         if move.directory:
             own = self._index.get([move.source]).get(move.source)
-            below = [row for row in self._index.walk(move.source) if not row.entry.deleted]
+            inside = [row for row in self._index.walk(move.source) if not row.entry.deleted]
             if own is None or self._applier.move_tree(move.source, move.target).outcome is not Outcome.DONE:
                 return
-            moved = [(row, move.target + row.entry.path[len(move.source) :]) for row in (own, *below)]
+            moved = [(row, move.target + row.entry.path[len(move.source) :]) for row in [own, *inside]]
         else:
             row = self._index.get([move.source]).get(move.source)
             target = latest.get(move.target)
@@ -390,6 +388,11 @@ class Target:
         self.flush()
         if restless:
             self._replica.scan_now(restless)
+
+
+def _is_fresh(row: Row) -> bool:
+    """Whether a path was read so soon after a change that its look is recorded as one it can't have."""
+    return row.stamp is not None and row.entry.kind is not Kind.DIRECTORY and not row.stamp.ctime_ns
 
 
 def _needs_content(decision: Decision) -> bool:

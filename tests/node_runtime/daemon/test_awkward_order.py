@@ -1,4 +1,4 @@
-"""Edits that a user makes in the instant before a decision is carried out: each must be seen as an edit."""
+"""Changes that come in an awkward order or in the instant before a decision is carried out."""
 
 from __future__ import annotations
 
@@ -50,3 +50,28 @@ async def test_an_edit_in_a_directory_that_is_being_renamed(
             "e/same": "same",
         }
         assert left.tree()[b"e/same"][2] == 0o600
+
+
+async def test_what_comes_before_its_directory_is_asked_for_again(tmp_path: Path) -> None:
+    async with sites(tmp_path) as (left, right):
+        left.write({"p": "a file here"})
+        right.write({"p/child": "below a directory there", "p/sub/child": "deeper"})
+        await right.replica.scan()
+        (right.root / "p" / "sub").chmod(0o700)  # so the directories stand behind what is in them
+        await right.replica.scan()
+        (right.root / "p").chmod(0o750)
+        mine, _ = await sync(left, right, two_way(left, right))
+        assert mine.failed == ()
+        assert left.tree() == right.tree()
+        assert "below a directory there" in left.texts().values()
+        assert "a file here" in left.texts().values()
+
+
+async def test_what_was_saved_an_instant_ago_is_no_obstacle(tmp_path: Path) -> None:
+    async with sites(tmp_path) as (left, right):
+        names = [f"{number}" for number in range(50)]
+        left.write(dict.fromkeys(names, "left"))
+        right.write(dict.fromkeys(names, "right"))
+        mine, theirs = await sync(left, right, two_way(left, right))
+        assert (mine.failed, theirs.failed) == ((), ())
+        assert left.tree() == right.tree()
