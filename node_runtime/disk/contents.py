@@ -25,7 +25,13 @@ CREATE TABLE IF NOT EXISTS contents_until(seq INTEGER NOT NULL);
 """
 RECENT_ROWS = 20_000  # remembered in memory before they are written; about 5 MB
 HOLDERS = 4  # paths named for each content
+PREFIX_BYTES = 8  # of a hash, in the table; the entry itself has it whole
+ASKED_AT_ONCE = 128  # contents looked up in one statement
 _STALE_SLACK = 10_000  # hints beyond twice the number of files before the table is built anew
+_HINTED = (  # stops at the first hint of each, however many files hold the content
+    f"WITH wanted(prefix) AS (VALUES {', '.join(['(?)'] * ASKED_AT_ONCE)})"  # noqa: S608 - only question marks
+    " SELECT prefix FROM wanted WHERE EXISTS (SELECT 1 FROM contents c WHERE c.prefix = wanted.prefix)"
+)
 
 
 class Contents:
@@ -55,15 +61,18 @@ class Contents:
         if not self._complete:
             self._catch_up()
         found: dict[bytes, list[bytes]] = {}
+        hinted = self._hinted(contents)
         for content in contents:
-            keys = [
-                sort_key
-                for (sort_key,) in self._db.execute(
-                    "SELECT e.key FROM contents c JOIN entries e ON e.id = c.id"
-                    " WHERE c.prefix = substr(?1, 1, 8) AND e.flags = 0 AND e.content = ?1 LIMIT ?2",
-                    (content, HOLDERS),
-                )
-            ]
+            keys: list[bytes] = []
+            if content[:PREFIX_BYTES] in hinted:
+                keys = [
+                    sort_key
+                    for (sort_key,) in self._db.execute(
+                        "SELECT e.key FROM contents c JOIN entries e ON e.id = c.id"
+                        " WHERE c.prefix = substr(?1, 1, 8) AND e.flags = 0 AND e.content = ?1 LIMIT ?2",
+                        (content, HOLDERS),
+                    )
+                ]
             for path in self._recent.get(content, ())[-HOLDERS:]:
                 still = self._db.execute(
                     "SELECT 1 FROM entries WHERE key = ? AND flags = 0 AND content = ?", (key(path), content)
@@ -73,6 +82,15 @@ class Contents:
             if keys:
                 found[content] = [from_key(sort_key) for sort_key in keys[:HOLDERS]]
         return found
+
+    def _hinted(self, contents: Sequence[bytes]) -> set[bytes]:
+        """Which of their prefixes the table has at all, many in one statement: most content is new here."""
+        hinted: set[bytes] = set()
+        for first in range(0, len(contents), ASKED_AT_ONCE):
+            prefixes = [content[:PREFIX_BYTES] for content in contents[first : first + ASKED_AT_ONCE]]
+            prefixes += prefixes[-1:] * (ASKED_AT_ONCE - len(prefixes))  # one statement text, kept prepared
+            hinted.update(prefix for (prefix,) in self._db.execute(_HINTED, prefixes))
+        return hinted
 
     def _catch_up(self) -> None:
         with self._db:

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from node_runtime.disk.contents import RECENT_ROWS
+from node_runtime.disk.contents import ASKED_AT_ONCE, RECENT_ROWS
 from node_runtime.disk.errors import DiskError
 from node_runtime.disk.index import PAGE_ROWS, REBOOT_GAP, Index, _check_schema
 from node_runtime.disk.reading import LOOKUP_ROWS
@@ -153,6 +153,15 @@ def test_holding_finds_rows_of_every_age(index: Index, tmp_path: Path) -> None:
     again = reopen(index, tmp_path)
     assert len(again.holding(contents)) == 3
     again.close()
+
+
+def test_holding_finds_the_few_that_are_here_among_many_that_are_not(index: Index) -> None:
+    names = [b"%d" % number for number in range(2 * ASKED_AT_ONCE + 1)]
+    here = [names[0], names[ASKED_AT_ONCE - 1], names[ASKED_AT_ONCE], names[-1]]
+    index.put([row(name, name) for name in here])
+    found = index.holding([hashlib.sha256(name).digest() for name in names])
+    assert found == {hashlib.sha256(name).digest(): [name] for name in here}
+    assert index.holding([]) == {}
 
 
 def test_by_inode_finds_the_live_file(index: Index) -> None:
