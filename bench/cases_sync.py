@@ -46,7 +46,13 @@ class Pair:
 
 
 def from_nothing(pair: Pair, runs: int, *options: str) -> tuple[list[Measured], list[Measured]]:
-    """Into empty targets, each program in turn."""
+    """Into empty targets, each program in turn.
+
+    A virtual machine's memory costs several times as much when it is used for the first time, so an
+    unmeasured copy goes first; or else whoever is measured first would pay for both.
+    """
+    pair.clear()
+    pair.rsync()
     ours, theirs = [], []
     for _ in range(runs):
         pair.clear()
