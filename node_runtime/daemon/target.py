@@ -29,7 +29,7 @@ from node_runtime.disk.staging import Staged
 from node_runtime.exchange.messages import BLOCK_BYTES
 from node_runtime.replica.entry import Entry, Kind, Row
 from node_runtime.replica.filters import Filters
-from node_runtime.replica.moves import Move, plan_moves
+from node_runtime.replica.moves import Move, copy_order, plan_moves
 from node_runtime.replica.path import parent, unsafe_because
 from node_runtime.replica.reconcile import Action, Decision, Rules, check_peer_entry, reassert, reconcile
 from node_runtime.replica.version import EMPTY, bump
@@ -105,7 +105,7 @@ class Target:
                 continue
             row = self._rows.get(entry.path) or rows.get(entry.path)
             decision = self._decide(row, entry)
-            step = self._first_step(decision, here)
+            step = Step.DEFER if _replaces_directory(row, entry) else self._first_step(decision, here)
             if step is Step.DONE:
                 step = self._carry_out(entry, None, (row, decision))
             if step is Step.DEFER and entry.kind is Kind.DIRECTORY and not entry.deleted:
@@ -138,12 +138,17 @@ class Target:
         fetch = []
         creations = [e for e in latest.values() if not e.deleted]
         deletions = sorted((e for e in latest.values() if e.deleted), key=lambda e: e.path, reverse=True)
-        for entry in sorted(creations, key=lambda e: e.path):
-            source = next((p for p in here.get(entry.content, ()) if p != entry.path), None)
-            if self._carry_out(entry, source) is not Step.DONE:
+        sources = {e.path: next((p for p in here.get(e.content, ()) if p != e.path), None) for e in creations}
+        # What was in a directory goes before something else takes the directory's name.
+        late = {path for path in sources if _replaces_directory(rows.get(path), latest[path])}
+        for entry in copy_order([e for e in creations if e.path not in late], sources):
+            if self._carry_out(entry, sources[entry.path]) is not Step.DONE:
                 fetch.append(self._fetchable(entry))
         for entry in deletions:
             self._carry_out(entry, None)
+        for path in late:
+            if self._carry_out(latest[path], None) is not Step.DONE:
+                fetch.append(self._fetchable(latest[path]))
         self.flush()
         return fetch
 
@@ -393,6 +398,13 @@ class Target:
 def _is_fresh(row: Row) -> bool:
     """Whether a path was read so soon after a change that its look is recorded as one it can't have."""
     return row.stamp is not None and row.entry.kind is not Kind.DIRECTORY and not row.stamp.ctime_ns
+
+
+def _replaces_directory(row: Row | None, peer: Entry) -> bool:
+    here = row.entry if row is not None else peer
+    return (
+        here.kind is Kind.DIRECTORY and not here.deleted and not peer.deleted and peer.kind is not here.kind
+    )
 
 
 def _needs_content(decision: Decision) -> bool:

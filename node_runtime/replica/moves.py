@@ -15,7 +15,7 @@ are tried and a budget bounds all comparing, so that a hostile or odd tree costs
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
@@ -58,6 +58,30 @@ def plan_moves(
         return MovePlan(())
     pairing = _Pairing(deleted, created, children)
     return MovePlan((*pairing.directories(), *pairing.files()))
+
+
+def copy_order(entries: Iterable[Entry], sources: Mapping[bytes, bytes | None]) -> list[Entry]:
+    """Entries in an order in which none overwrites what another is still to be copied from.
+
+    `sources` has the local path that holds an entry's content, by the entry's path. Rotated logs need this: each
+    file takes the content of the one before it. Where copies go round in a circle, its first loses its source.
+    """
+    waiting = {entry.path: entry for entry in sorted(entries, key=lambda entry: entry.path)}
+    readers = Counter(source for path in waiting if (source := sources.get(path)) is not None)
+    free = deque(path for path in waiting if not readers[path])
+    ordered = []
+    while waiting:
+        path = free.popleft() if free else next(iter(waiting))
+        entry = waiting.pop(path, None)
+        if entry is None:
+            continue
+        ordered.append(entry)
+        source = sources.get(path)
+        if source in waiting:
+            readers[source] -= 1
+            if not readers[source]:
+                free.append(source)
+    return ordered
 
 
 class _Pairing:

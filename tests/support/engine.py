@@ -31,7 +31,7 @@ from schemas.plans import FilterRule, ReplicaRef, ReplicationPlan, SyncPlan, dig
 
 DEADLINE_S = 20.0  # reached only by a test that fails
 Seen = tuple[str, bytes, int]  # kind, content, permission bits
-Content = str | bytes | None | Path  # None for a directory; a Path for a symbolic link to it
+Content = str | bytes | Path | None  # None for a directory; a Path for a symbolic link to it
 
 
 @dataclass
