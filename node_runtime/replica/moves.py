@@ -63,8 +63,8 @@ def plan_moves(
 def copy_order(entries: Iterable[Entry], sources: Mapping[bytes, bytes | None]) -> list[Entry]:
     """Entries in an order in which none overwrites what another is still to be copied from.
 
-    `sources` has the local path that holds an entry's content, by the entry's path. Rotated logs need this: each
-    file takes the content of the one before it. Where copies go round in a circle, its first loses its source.
+    `sources` has the local path that holds an entry's content, by the entry's path. Rotated logs need this:
+    each file takes the content of the one before it. Where copies go round in a circle, one loses its source.
     """
     waiting = {entry.path: entry for entry in sorted(entries, key=lambda entry: entry.path)}
     readers = Counter(source for path in waiting if (source := sources.get(path)) is not None)

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from node_runtime.replica.entry import Entry, Kind
-from node_runtime.replica.moves import COMPARISONS_PER_ENTRY, Move, plan_moves
+from node_runtime.replica.moves import COMPARISONS_PER_ENTRY, Move, copy_order, plan_moves
 from node_runtime.replica.path import key, parent
 from tests.support.trees import A, B, directory, file, link
 
@@ -177,3 +177,18 @@ def test_carrying_a_plan_out_brings_the_tree_nearer_and_breaks_nothing(old: Tree
             there[target] = there.pop(path)
     leftover = {path for path in there if path not in new}
     assert leftover <= {path for path in old if path not in new}
+
+
+def test_nothing_is_overwritten_before_it_was_copied() -> None:
+    rotated = [file(f"log.{n}", str(n - 1), {A: 2}) for n in (1, 2, 3)]
+    sources = {b"log.1": b"log", b"log.2": b"log.1", b"log.3": b"log.2"}
+    assert [entry.path for entry in copy_order(rotated, sources)] == [b"log.3", b"log.2", b"log.1"]
+
+
+def test_a_circle_of_copies_loses_one_source_alone() -> None:
+    names = [b"a", b"b", b"c", b"d"]
+    sources: dict[bytes, bytes | None] = dict(zip(names, [*names[1:], names[0]], strict=True))
+    order = [entry.path for entry in copy_order([file(n.decode(), "", {A: 2}) for n in names], sources)]
+    lost = [path for place, path in enumerate(order) if sources[path] in order[:place]]
+    assert sorted(order) == names
+    assert len(lost) == 1
