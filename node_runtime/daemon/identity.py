@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import asyncssh
 import msgspec
 
 from node_runtime.daemon.layout import Layout, publish, sweep
@@ -36,7 +35,7 @@ _decode_enrolment = msgspec.json.Decoder(Enrolment).decode
 class Identity:
     """A node's key and enrolment, on disk and in memory. `open_identity` makes one."""
 
-    def __init__(self, layout: Layout, key: asyncssh.SSHKey) -> None:
+    def __init__(self, layout: Layout, key: keys.PrivateKey) -> None:
         self.key = key
         self.public_key = keys.public_line(key)
         self.credentials: Credentials | None = None  # None before enrolment
@@ -158,7 +157,7 @@ def name_authority(layout: Layout, authority: str, node: str) -> None:
         publish(layout.name, node.encode() + b"\n", 0o644)
 
 
-def _credentials(enrolment: Enrolment, key: asyncssh.SSHKey, now: float | None) -> Credentials:
+def _credentials(enrolment: Enrolment, key: keys.PrivateKey, now: float | None) -> Credentials:
     """An enrolment with its certificates checked; without `now` their dates aren't. Raises ValueError."""
     authority = keys.read_public_key(enrolment.authority)
     read = {}

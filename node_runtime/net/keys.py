@@ -23,6 +23,7 @@ from node_runtime.errors import NodeError
 KEY_ALGORITHM = "ssh-ed25519"
 SIGNATURE_BYTES = 64
 
+PrivateKey = asyncssh.SSHKey  # what others hold without knowing the library
 Role = Literal["user", "host"]
 _TYPE_OF_ROLE = {"user": 1, "host": 2}  # SSH_CERT_TYPE_USER, SSH_CERT_TYPE_HOST
 
