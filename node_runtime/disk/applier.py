@@ -34,7 +34,7 @@ from node_runtime.disk.publish import (
     set_mode,
     set_mtime,
 )
-from node_runtime.disk.root import Root, open_regular, stamp_of
+from node_runtime.disk.root import Root, mtime_of, open_regular, stamp_of
 from node_runtime.disk.staging import Staged, Staging
 from node_runtime.disk.versions import Versions
 from node_runtime.replica.entry import Entry, Kind, Row, Stamp
@@ -239,7 +239,7 @@ class Applier:
             if not _holds(target, row.entry):
                 raise DiskError(f"{show(copy_path)} is needed for a conflict copy; rename that file")
             self._publisher.take_away(source, row.stamp)
-            return _done(replace(entry, mtime_ns=status.st_mtime_ns, mode=_mode(status)), stamp_of(status))
+            return _done(replace(entry, mtime_ns=mtime_of(status), mode=_mode(status)), stamp_of(status))
 
     def _temporary(self, prefix: bytes) -> _Temporary:
         return _Temporary(self._staging, prefix)
@@ -286,7 +286,7 @@ def _redress(place: Place, entry: Entry, before: Stamp) -> Stamp:
         return before  # the next scan sees the difference
     if entry.kind is not Kind.SYMLINK and stat.S_IMODE(status.st_mode) != entry.mode:
         set_mode(place, entry.mode)
-    if entry.kind is not Kind.DIRECTORY and status.st_mtime_ns != entry.mtime_ns:
+    if entry.kind is not Kind.DIRECTORY and mtime_of(status) != entry.mtime_ns:
         set_mtime(place, entry.mtime_ns)
     after = _stamp_at(place)
     return after if (after.inode, after.size) == (before.inode, before.size) else before

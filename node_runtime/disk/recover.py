@@ -16,7 +16,7 @@ import stat
 
 from node_runtime.disk.hashing import hash_still
 from node_runtime.disk.index import Index
-from node_runtime.disk.root import GONE, REPLACED, Root
+from node_runtime.disk.root import GONE, REPLACED, Root, mtime_of
 from node_runtime.disk.versions import Versions
 from node_runtime.replica.entry import Kind, Row
 
@@ -56,7 +56,8 @@ def _status(root: Root, path: bytes) -> os.stat_result | None:
 def _is_intact(root: Root, row: Row, status: os.stat_result) -> bool:
     """Whether the path is what the row says, or something a user has made of it since."""
     assert row.stamp is not None
-    if status.st_mtime_ns > row.stamp.ctime_ns and not stat.S_ISDIR(status.st_mode):
+    mtime_ns = mtime_of(status)
+    if row.stamp.ctime_ns < mtime_ns != row.stamp.mtime_ns and not stat.S_ISDIR(status.st_mode):
         return True  # written after it was placed: an edit, which the scan will find
     entry = row.entry
     if entry.kind is Kind.DIRECTORY:

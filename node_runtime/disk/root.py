@@ -20,10 +20,12 @@ from node_runtime.disk import syscalls
 from node_runtime.disk.errors import DiskError, explain
 from node_runtime.replica.entry import Stamp
 from node_runtime.replica.path import RESERVED
+from node_runtime.replica.reconcile import MAX_MTIME_NS
 
 _DIRECTORY = os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _NO_FOLLOW_OPEN_UNSUPPORTED = (errno.ENOSYS, errno.EPERM, errno.EINVAL, errno.ENAMETOOLONG, errno.E2BIG)
 _INODE_MASK = 2**63 - 1  # inode numbers are unsigned, the index's integers aren't
+_MAX_TIME_NS = MAX_MTIME_NS - 1  # in the year 2262
 GONE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)  # lookups of a path that isn't there (or is behind a link)
 REPLACED = (errno.EINVAL, errno.ELOOP)  # what opening a file as one says when it has become something else
 
@@ -33,8 +35,17 @@ def stamp_of(status: os.stat_result) -> Stamp:
     if stat.S_ISDIR(status.st_mode):
         return Stamp(0, 0, 0, status.st_ino & _INODE_MASK, status.st_mode)
     return Stamp(
-        status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino & _INODE_MASK, status.st_mode
+        status.st_size,
+        mtime_of(status),
+        min(status.st_ctime_ns, _MAX_TIME_NS),
+        status.st_ino & _INODE_MASK,
+        status.st_mode,
     )
+
+
+def mtime_of(status: os.stat_result) -> int:
+    """When a path was modified. File systems know times that neither the index nor an entry can hold."""
+    return max(-_MAX_TIME_NS, min(status.st_mtime_ns, _MAX_TIME_NS))
 
 
 class Root:

@@ -25,7 +25,7 @@ from node_runtime.disk.detect import Seen, deletion, detect
 from node_runtime.disk.errors import explain
 from node_runtime.disk.hashing import hash_still
 from node_runtime.disk.index import Index
-from node_runtime.disk.root import GONE, REPLACED, Root, open_regular, stamp_of
+from node_runtime.disk.root import GONE, REPLACED, Root, mtime_of, open_regular, stamp_of
 from node_runtime.disk.walk import Found, Remarks, walk
 from node_runtime.replica.entry import Kind, Row
 from node_runtime.replica.filters import Filters
@@ -237,7 +237,7 @@ class _Pass:
             return Seen(path, Kind.DIRECTORY, 0, 0, stat.S_IMODE(status.st_mode), b"", stamp_of(status))
         if stat.S_ISLNK(status.st_mode):
             target = self._root.readlink(path)
-            return Seen(path, Kind.SYMLINK, 0, status.st_mtime_ns, 0, target, stamp_of(status))
+            return Seen(path, Kind.SYMLINK, 0, mtime_of(status), 0, target, stamp_of(status))
         content = self._known_content(path, status)
         if content is None:
             name = path.rpartition(b"/")[2]
@@ -252,7 +252,7 @@ class _Pass:
             self._result.hashed_bytes += status.st_size
             self._batch_bytes += status.st_size
         mode = stat.S_IMODE(status.st_mode)
-        return Seen(path, Kind.FILE, status.st_size, status.st_mtime_ns, mode, content, stamp_of(status))
+        return Seen(path, Kind.FILE, status.st_size, mtime_of(status), mode, content, stamp_of(status))
 
     def _known_content(self, path: bytes, status: os.stat_result) -> bytes | None:
         """The hash on record of the same file under another name: renamed, or linked.
@@ -265,7 +265,7 @@ class _Pass:
         row = self._index.by_inode(stamp_of(status).inode)
         if row is None or row.stamp is None or row.entry.path == path:
             return None
-        if (row.stamp.size, row.stamp.mtime_ns) != (status.st_size, status.st_mtime_ns):
+        if (row.stamp.size, row.stamp.mtime_ns) != (status.st_size, mtime_of(status)):
             return None
         with self._root.parent(path) as (directory_fd, name):
             born_ns = syscalls.birth_ns(directory_fd, name)

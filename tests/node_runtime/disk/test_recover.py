@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from node_runtime.disk.root import Root
 from node_runtime.disk.scanner import scan
 from node_runtime.replica.filters import Filters
 from tests.node_runtime.disk.conftest import LOCAL, Scan, later
-from tests.node_runtime.disk.test_applier import Bench, directory_entry, link_entry
+from tests.node_runtime.disk.test_applier import Bench, directory_entry, file_entry, link_entry
 
 PEER = 5
 
@@ -87,3 +88,18 @@ def test_intact_content_keeps_the_cursors(received: Bench, tmp_path: Path) -> No
     with Index.open(tmp_path / "replica.db", LOCAL, "boot-2") as index:
         assert verify_unsettled(received.root, index) == []
         assert index.cursor("edge", b"peer") == 41
+
+
+def test_a_peer_whose_clock_is_ahead_hides_no_damage(
+    tree: Path, root: Root, index: Index, rescan: Scan, tmp_path: Path
+) -> None:
+    bench = Bench(tree, root, index, rescan)
+    ahead = replace(file_entry(b"ahead", b"content"), mtime_ns=time.time_ns() + 60_000_000_000)
+    placed = bench.applier.place_file(ahead, bench.stage(b"content"), None)
+    assert placed.row is not None
+    index.put([replace(placed.row, learned_from=PEER)])
+    index.close()
+    (tree / "ahead").write_bytes(bytes(len(b"content")))
+    os.utime(tree / "ahead", ns=(ahead.mtime_ns, ahead.mtime_ns))
+    with Index.open(tmp_path / "replica.db", LOCAL, "boot-2") as reopened:
+        assert verify_unsettled(root, reopened) == [b"ahead"]

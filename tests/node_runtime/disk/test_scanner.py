@@ -28,6 +28,7 @@ from node_runtime.disk.scanner import BATCH_ROWS, ScanResult, scan, scan_paths
 from node_runtime.replica.entry import Entry, Kind, Row
 from node_runtime.replica.filters import Filters
 from node_runtime.replica.path import key
+from node_runtime.replica.reconcile import check_peer_entry
 from node_runtime.replica.version import Order, compare
 from schemas.plans import FilterRule
 from tests.node_runtime.disk.conftest import LOCAL, Scan, later
@@ -529,6 +530,21 @@ def test_an_unreadable_directory_suppresses_every_delete(tmp_path: Path) -> None
         assert done.returncode == 0, done.stderr
     finally:
         shutil.rmtree(base)
+
+
+@pytest.mark.parametrize("year_s", [13_569_465_600, -13_569_465_600])
+def test_a_time_beyond_what_can_be_recorded_stops_nothing(
+    tree: Path, index: Index, rescan: Scan, year_s: int
+) -> None:
+    (tree / "odd").write_bytes(b"x")
+    os.utime(tree / "odd", (year_s, year_s))
+    (tree / "link").symlink_to("odd")
+    os.utime(tree / "link", (year_s, year_s), follow_symlinks=False)
+    (tree / "other").write_bytes(b"y")
+    assert rescan().problems == []
+    assert live(index) == {b"odd", b"link", b"other"}
+    assert all(check_peer_entry(row.entry) is None for row in index.walk())
+    assert rescan().changed == 0
 
 
 steps_of_users = st.tuples(
