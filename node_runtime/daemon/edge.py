@@ -53,7 +53,8 @@ class Edge:
         self._detail = ""
         self._in_step_at: float | None = None
         self._due = asyncio.Event()
-        self._running: asyncio.Task[None] | None = None
+        self._mark = f"once:{plan.edge}"  # in the index: the digest of the plan that ran
+        self._running: asyncio.Task[bool] | None = None
         self._task = asyncio.create_task(self._live()) if self.dials else None
 
     @property
@@ -62,6 +63,12 @@ class Edge:
         if self.plan.source.node == self.plan.target.node:
             return self.end == "target"
         return self.plan.dials == self._node
+
+    async def forget(self) -> None:
+        """The edge is gone from the plan: declared again, a one-time edge runs again."""
+        if self.plan.sync.mode == "once" and self.dials and self.tending.is_open:
+            index = self.tending.replica.index
+            await self.tending.replica.work(lambda: index.set_meta(self._mark, b""))
 
     async def stop(self) -> None:
         """End the session, if there is one, and never start another."""
@@ -93,12 +100,11 @@ class Edge:
     async def _once(self) -> None:
         await self.tending.opened()
         index, done = self.tending.replica.index, digest(self.plan).encode()
-        mark = f"once:{self.plan.edge}"
-        if await self.tending.replica.work(lambda: index.meta(mark)) == done:
+        if await self.tending.replica.work(lambda: index.meta(self._mark)) == done:
             self._tell("in-step", "ran once, as planned")
             return
         await self._until_done()
-        await self.tending.replica.work(lambda: index.set_meta(mark, done))
+        await self.tending.replica.work(lambda: index.set_meta(self._mark, done))
 
     async def _on_schedule(self) -> None:
         sync = self.plan.sync
@@ -110,7 +116,10 @@ class Edge:
             await self._until_done()
 
     async def _until_done(self) -> None:
-        """Dial until a run ends in step; a run that stays never does."""
+        """Dial until a run ends: a one-time run in step, a scheduled one whatever failed in it.
+
+        A run that stays never ends.
+        """
         tries = 0
         while True:
             began = time.monotonic()
@@ -122,8 +131,8 @@ class Edge:
             except (NodeError, OSError) as error:
                 self._tell("connecting", str(error))
             else:
-                await self._converse(session, None)
-                if self.plan.sync.mode != "continuous" and self._state == "in-step":
+                ended = await self._converse(session, None)
+                if ended and (self.plan.sync.mode == "scheduled" or self._state == "in-step"):
                     return
             if time.monotonic() - began > BACKOFF_S[-1]:
                 tries = 0
@@ -134,7 +143,8 @@ class Edge:
 
     # Both ends.
 
-    async def _converse(self, session: StreamSession, hello: Hello | None) -> None:
+    async def _converse(self, session: StreamSession, hello: Hello | None) -> bool:
+        """Run one session. Whether it came to its proper end."""
         await self.tending.opened()
         replica = self.tending.replica
         manner = Manner(stays=self.plan.sync.mode == "continuous")
@@ -145,6 +155,7 @@ class Edge:
         try:
             await link.run(hello)
             self._finished(link)
+            return True
         except SessionClosed as closed:
             self._tell("connecting", closed.reason)
         except (NodeError, DiskError, OSError) as error:
@@ -156,6 +167,7 @@ class Edge:
                 self._totals.add(link.taking.target.counts)
             self._link = None
             await replica.count()
+        return False
 
     def _finished(self, link: Link) -> None:
         self._in_step_at = time.time()

@@ -50,6 +50,7 @@ class EdgeSupervisor:
             if wanted.get(key) != edge.plan or specs.get(edge.tending.spec.path) != edge.tending.spec
         ]
         self._plan = plan
+        await asyncio.gather(*(self._edges[key].forget() for key in leaving if key not in wanted))
         closing = [path for path, tending in self._tending.items() if specs.get(path) != tending.spec]
         for path in closing:
             self._tending[path].replica.interrupt()
