@@ -68,4 +68,4 @@ class Counts:
     @property
     def held(self) -> list[bytes]:
         """Paths whose conflict waits for a person."""
-        return [path for path, copy in self.conflicts.items() if copy is None]
+        return [path for path, copy in list(self.conflicts.items()) if copy is None]

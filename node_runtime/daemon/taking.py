@@ -44,6 +44,7 @@ class Taking:
         self._talk = talk
         self._ledger = Ledger()
         self._acked_seq = 0
+        self._remembered: set[bytes] = set()  # paths on record to be asked for again
         self._mirrored_seq = 0  # of our own index: local edits up to it were challenged
         self._offers = asyncio.Queue[Offer]()
         self._arrived = asyncio.Queue[m.Blocks | m.Unavailable](BLOCK_MESSAGES)
@@ -106,12 +107,15 @@ class Taking:
         if not self._talk.conversation.pulls or seq <= self._acked_seq:
             return
         replica, peer_index = self._talk.replica, self._talk.greeted_peer.index_id
+        unfinished = [path for path in self.target.unfinished() if path not in self._remembered]
 
         def make_durable() -> None:
             if self._talk.manner.durable and self.target.take_unsynced():
                 replica.settle()
+            replica.index.add_retries(self._cursor, unfinished)
             replica.index.set_cursor(self._cursor, peer_index, seq)
 
+        self._remembered.update(unfinished)
         if not self._talk.manner.dry_run:
             await replica.work(make_durable)
         self._acked_seq = seq
@@ -121,18 +125,13 @@ class Taking:
         """Keep what must be asked for again, for the next session."""
         if self._talk.manner.dry_run or not self._talk.conversation.pulls:
             return
-        index, retries = self._talk.replica.index, self._unfinished()
+        index, retries = self._talk.replica.index, self.target.unfinished()
 
         def write() -> None:
             index.set_retries(self._cursor, retries)
             index.set_cursor(f"{self._cursor}#mirrored", index.index_id, self._mirrored_seq)
 
         await self._talk.replica.work(write)
-
-    def _unfinished(self) -> list[bytes]:
-        counts = self.target.counts
-        failed = (path for path in counts.failed if path != ROOT)
-        return [*failed, *counts.held]
 
     def _on_offer(self, offer: Offer) -> None:
         conversation = self._talk.conversation
@@ -319,7 +318,7 @@ class Taking:
         tries, before = 0, set[bytes]()
         while True:
             await asyncio.sleep(RETRY_S[min(tries, len(RETRY_S) - 1)])
-            unfinished = set(self._unfinished())
+            unfinished = set(self.target.unfinished())
             tries = tries + 1 if unfinished and unfinished <= before else 0
             before = unfinished
             self._attempts.clear()

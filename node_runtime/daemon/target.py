@@ -22,7 +22,7 @@ from typing import TypeAlias
 import msgspec
 
 from node_runtime.daemon.counts import Counts
-from node_runtime.daemon.replica import Replica
+from node_runtime.daemon.replica import ROOT, Replica
 from node_runtime.disk.applier import NOT_EMPTY, Applied, Outcome
 from node_runtime.disk.detect import RACY_NS
 from node_runtime.disk.staging import Staged
@@ -163,6 +163,11 @@ class Target:
             if row is not None and row.entry.same_content(entry):
                 supply = entry.path
         self._replica.staging.discard(staged)  # still there only where no entry took it
+
+    def unfinished(self) -> list[bytes]:
+        """Paths that were handled and aren't as the peer has them: to be asked for again. From any thread."""
+        failed = (path for path in list(self.counts.failed) if path != ROOT)
+        return [*failed, *self.counts.held, *list(self._stubborn)]
 
     def take_unsynced(self) -> bool:
         """Whether anything was applied since this was asked last."""

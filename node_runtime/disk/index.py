@@ -220,13 +220,18 @@ class Index(Reading):
         """Paths that failed on this edge and must be asked for again."""
         return [path for (path,) in self._all("SELECT path FROM retries WHERE edge = ?", (edge,))]
 
+    def add_retries(self, edge: str, paths: Iterable[bytes]) -> None:
+        """Have these paths asked for again too."""
+        with reported(self._file), self._db:
+            self._db.executemany(
+                "INSERT OR IGNORE INTO retries VALUES(?, ?)", [(edge, path) for path in paths]
+            )
+
     def set_retries(self, edge: str, paths: Iterable[bytes]) -> None:
         """Replace the paths to be asked for again."""
         with reported(self._file), self._db:
             self._db.execute("DELETE FROM retries WHERE edge = ?", (edge,))
-            self._db.executemany(
-                "INSERT OR IGNORE INTO retries VALUES(?, ?)", [(edge, path) for path in paths]
-            )
+            self.add_retries(edge, paths)
 
     def meta(self, name: str) -> bytes | None:
         """A value kept under a name."""
