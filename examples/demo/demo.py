@@ -232,7 +232,7 @@ def explain(fleet: Fleet) -> None:
   tail -f {fleet.directory}/nodes/*.log
 
 To stop it, and to remove everything:
-  kill {processes}; rm -r {fleet.directory}""")
+  kill {processes}; sleep 1; rm -r {fleet.directory}""")
 
 
 def main() -> int:
