@@ -50,6 +50,9 @@ class Taking:
         self._arrived = asyncio.Queue[m.Blocks | m.Unavailable](BLOCK_MESSAGES)
         self._to_say: deque[m.Challenge | m.Taken] = deque()
         self._deferred: list[tuple[Entry, Batch]] = []
+        self._last: list[
+            tuple[Entry, Batch]
+        ] = []  # as above, and not to be settled before the offer is whole
         self._attempts: dict[bytes, int] = {}
         self._looking = False  # a batch is being decided
         self._disowned = False  # the source holds nothing at all, so it isn't asked what must go
@@ -82,7 +85,7 @@ class Taking:
         unmirrored = (
             self._talk.mirrors and self._mirrored_seq < self._talk.replica.max_seq and not self._disowned
         )
-        waiting = self._looking or not self._offers.empty() or bool(self._deferred)
+        waiting = self._looking or not self._offers.empty() or bool(self._deferred or self._last)
         return unmirrored or waiting or not self.fetch.idle
 
     async def start(self) -> None:
@@ -166,7 +169,7 @@ class Taking:
             offer = await self._offers.get()
             self._looking = True
             if isinstance(offer, m.IndexEnd):
-                await self._settle()
+                await self._settle(whole=True)
                 self._ledger.open(Batch(offer.seq, 0))
                 conversation.peer_end_seq = offer.seq
                 self._mind_emptiness(offer.seq)
@@ -174,7 +177,7 @@ class Taking:
             else:
                 await self._look(offer)
                 if isinstance(offer, m.Answers) or len(self._deferred) > DEFER_HIGH:
-                    await self._settle()
+                    await self._settle(whole=conversation.peer_end_seq >= 0)
             self._ask_unblocked()
             self._looking = False
             self._talk.stir()
@@ -194,10 +197,11 @@ class Taking:
     async def _look(self, offer: m.Entries | m.Answers) -> None:
         found = await self._talk.replica.work(lambda: self.target.consider(offer.entries))
         seq = offer.seq if isinstance(offer, m.Entries) else None
-        batch = Batch(seq, len(found.fetch) + len(found.deferred))
+        batch = Batch(seq, len(found.fetch) + len(found.deferred) + len(found.last))
         for entry, offset in found.fetch:
             self.fetch.add(entry, batch, offset)
         self._deferred += [(entry, batch) for entry in found.deferred]
+        self._last += [(entry, batch) for entry in found.last]
         if seq is None:
             self._talk.conversation.questions -= not batch.under_way
             return
@@ -205,9 +209,11 @@ class Taking:
         self._talk.conversation.handled_seq = self._ledger.handled_seq
         self._to_say.append(m.Taken(seq))
 
-    async def _settle(self) -> None:
-        """Carry out what waited for the rest of the offer."""
+    async def _settle(self, *, whole: bool) -> None:
+        """Carry out what waited for the rest of the offer, or part of it where the offer isn't `whole`."""
         deferred, self._deferred = self._deferred, []
+        if whole:
+            deferred, self._last = deferred + self._last, []
         if not deferred:
             return
         fetch = await self._talk.replica.work(lambda: self.target.settle([entry for entry, _ in deferred]))

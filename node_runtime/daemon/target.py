@@ -65,6 +65,7 @@ class Sorted:
 
     fetch: list[Fetchable] = field(default_factory=list)
     deferred: list[Entry] = field(default_factory=list)
+    last: list[Entry] = field(default_factory=list)  # take a directory away: what is in it must go before
 
 
 class Target:
@@ -113,7 +114,7 @@ class Target:
             if step is Step.FETCH:
                 result.fetch.append(self._fetchable(entry))
             elif step is Step.DEFER:
-                result.deferred.append(entry)
+                (result.last if _takes_directory(row, entry) else result.deferred).append(entry)
         self.flush()
         return result
 
@@ -160,8 +161,10 @@ class Target:
             if self._carry_out(entry, supply) is Step.FETCH:
                 self.counts.failed[entry.path] = "the copy beside it changed; it is fetched again later"
             row = self._rows.get(entry.path)
-            if row is not None and row.entry.same_content(entry):
+            if supply is staged and row is not None and row.entry.same_content(entry):
                 supply = entry.path
+                if len(entries) > 1:
+                    self.flush()  # the index must not say that the old content is still there
         self._replica.staging.discard(staged)  # still there only where no entry took it
 
     def unfinished(self) -> list[bytes]:
@@ -405,11 +408,14 @@ def _is_fresh(row: Row) -> bool:
     return row.stamp is not None and row.entry.kind is not Kind.DIRECTORY and not row.stamp.ctime_ns
 
 
+def _takes_directory(row: Row | None, peer: Entry) -> bool:
+    if row is None or row.entry.deleted or row.entry.kind is not Kind.DIRECTORY:
+        return False
+    return peer.deleted or peer.kind is not Kind.DIRECTORY
+
+
 def _replaces_directory(row: Row | None, peer: Entry) -> bool:
-    here = row.entry if row is not None else peer
-    return (
-        here.kind is Kind.DIRECTORY and not here.deleted and not peer.deleted and peer.kind is not here.kind
-    )
+    return _takes_directory(row, peer) and not peer.deleted
 
 
 def _needs_content(decision: Decision) -> bool:

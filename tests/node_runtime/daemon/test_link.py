@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from node_runtime.daemon import taking
+from node_runtime.exchange import messages
 from schemas.plans import ConflictPlan, FilterRule
 from tests.support.engine import Site, edge, one_way, remove, sites, sync, tree_of, two_way, write
 
@@ -435,3 +437,26 @@ async def test_an_index_that_was_lost_brings_nothing_back_and_loses_nothing(tmp_
         assert tree_of(tmp_path / "left") == tree_of(tmp_path / "right")
         assert "edited while forgotten" in left.texts().values()
         assert left.texts()["b"] == "2"
+
+
+@pytest.mark.parametrize("change", ["delete", "replace", "rename"])
+async def test_more_than_is_held_back_at_once(
+    tmp_path: Path, direction: str, change: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(messages, "MAX_BATCH_ENTRIES", 7)
+    monkeypatch.setattr(taking, "DEFER_HIGH", 20)
+    monkeypatch.setattr(taking, "FETCH_HIGH", 10)
+    async with sites(tmp_path) as (left, right):
+        left.write({f"d/{n % 9}/{n}": f"content {n}" for n in range(90)})
+        left.write({"kept": "k"})
+        await sync(left, right, edge(left, right, direction))
+        if change == "rename":
+            os.rename(left.root / "d", left.root / "e")
+        else:
+            remove(left.root / "d")
+        if change == "replace":
+            left.write({"d": "a file now"})
+        expected = left.tree()
+        _, theirs = await sync(left, right, edge(left, right, direction))
+        assert theirs.failed == ()
+        assert right.tree() == left.tree() == expected
