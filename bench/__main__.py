@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -26,6 +27,8 @@ NEEDED_BYTES = 6_000_000_000  # the largest case: a source, a target, and room f
 
 def main(arguments: Sequence[str]) -> int:
     options = _parse(arguments)
+    # Ended from outside it still removes its work data, and ends what it started.
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     chosen = [case for case in CASES if not options.names or case.name in options.names]
     load = machine.load()
     circumstances = Circumstances(
