@@ -17,6 +17,7 @@ import os
 import socket
 import stat
 import sys
+import tempfile
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -27,8 +28,9 @@ from node_runtime import VERSION
 from node_runtime.daemon.link import Link
 from node_runtime.daemon.talk import Manner, Talk
 from node_runtime.daemon.tending import ReplicaSpec, Tending
+from node_runtime.disk.errors import DiskError
 from node_runtime.errors import NodeError, PeerError
-from node_runtime.exchange.messages import End, Tally
+from node_runtime.exchange.messages import Bye, End, Tally
 from node_runtime.net.stream import StreamSession
 from schemas.adhoc import FarEnd, Opening, Request, Start
 from schemas.plans import ReplicaRef, ReplicationPlan, SyncPlan
@@ -59,6 +61,10 @@ def whole_path(path: str) -> str:
     return os.path.realpath(os.path.expanduser(path))
 
 
+class FarEndGone(PeerError):
+    """The other end is no longer there; its exit code says more."""
+
+
 class Channel:
     """Lines of JSON first, then a session, on one socket or on a pair of pipes."""
 
@@ -67,19 +73,30 @@ class Channel:
         self._write_fd = write_fd
 
     async def say(self, document: Any) -> None:
-        """One line."""
+        """One line. Raises FarEndGone."""
         line = msgspec.json.encode(document) + b"\n"
-        await asyncio.to_thread(_write_all, self._write_fd, line)
+        try:
+            await asyncio.to_thread(_write_all, self._write_fd, line)
+        except (BrokenPipeError, ConnectionResetError):
+            raise FarEndGone("the other end ended before it heard anything") from None
 
     async def hear(self, kind: type[Any]) -> Any:
         """One line, of that kind. Raises PeerError."""
-        line = await asyncio.to_thread(_read_line, self._read_fd)
-        if not line.endswith(b"\n"):
-            raise PeerError("the far end ended before it said anything" if not line else f"it said {line!r}")
+        try:
+            line = await asyncio.to_thread(_read_line, self._read_fd)
+        except ConnectionResetError:
+            line = b""
+        if not line:
+            raise FarEndGone("the other end ended before it said anything")
         try:
             return msgspec.json.decode(line, type=kind)
         except msgspec.DecodeError as error:
             raise PeerError(f"the far end isn't a syncgraph-node: it said {line[:200]!r} ({error})") from None
+
+    def close(self) -> None:
+        """Let go; the other end sees that, unless a session goes on."""
+        for fd in {self._read_fd, self._write_fd}:
+            os.close(fd)
 
     async def session(self) -> StreamSession:
         """From here on, messages."""
@@ -180,12 +197,34 @@ async def run_end(
     on_link: Callable[[Link], None] = lambda link: None,
 ) -> tuple[Tally, Tally]:
     """Run one end of a one-edge plan. Returns this end's tally and the peer's."""
+    if manner.dry_run and not os.path.lexists(path):
+        with tempfile.TemporaryDirectory() as stand_in:  # an empty directory in place of the missing one
+            tree = f"{stand_in}/tree"
+            return await _run_end(plan, end, node, tree, Path(stand_in), manner, connect, on_link)
+    return await _run_end(plan, end, node, path, state_directory(), manner, connect, on_link)
+
+
+async def _run_end(
+    plan: ReplicationPlan,
+    end: End,
+    node: str,
+    path: str,
+    state: Path,
+    manner: Manner,
+    connect: Callable[[], Awaitable[StreamSession]],
+    on_link: Callable[[Link], None],
+) -> tuple[Tally, Tally]:
     takes = plan.direction == "two-way" or end == "target"
     spec = ReplicaSpec(path, plan.filters, manner.stays, takes, WATCH_DEBOUNCE_S, WATCH_RESCAN_S)
-    tending = Tending(node, state_directory(), spec, identity(), patient=False)
+    tending = Tending(node, state, spec, identity(), patient=False)
     try:
-        await tending.opened()
         session = await connect()
+        try:
+            await tending.opened()
+        except (NodeError, DiskError) as error:
+            await session.send(Bye(str(error), Tally()))
+            session.close()
+            raise
         talk = Talk(plan, end, node, tending.replica, session, manner)
         link = Link(talk, asyncio.shield(tending.fresh(stays=manner.stays)))
         on_link(link)
@@ -202,11 +241,14 @@ async def serve() -> None:
     channel = Channel(read_fd, write_fd)
     opening: Opening = await channel.hear(Opening)
     path = whole_path(opening.path)
-    if not opening.creates and not os.path.isdir(path):
-        await channel.say(FarEnd(error=f"{path} isn't a directory"))
+    if not os.path.isdir(path) and (os.path.lexists(path) or not opening.creates):
+        await channel.say(FarEnd(error=f"{opening.path} isn't a directory; a sync works on directories"))
         return
     await channel.say(FarEnd(node=socket.gethostname(), identity=identity(), path=path, version=VERSION))
-    start: Start = await channel.hear(Start)
+    try:
+        start: Start = await channel.hear(Start)
+    except FarEndGone:
+        return  # the near end says why
     far_end: End = "source" if start.far_is_source else "target"
     node = (start.plan.source if start.far_is_source else start.plan.target).node
     manner = Manner(stays=start.stays, dry_run=start.dry_run, durable=start.durable)

@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 from node_runtime.daemon.adhoc import (
     Channel,
+    FarEndGone,
     identity,
     local_far_end,
     open_far_end,
@@ -26,6 +27,8 @@ from schemas.adhoc import Event, FarEnd, Moving, Opening, Request, Start, Summar
 from schemas.plans import ReplicaRef, ReplicationPlan
 from schemas.status import ConflictReport, PathProblem
 
+SSH_FAILED = 255
+COMMAND_NOT_FOUND = (126, 127)  # by POSIX shells
 EVENT_S = 0.2
 FAR_END_EXIT_S = 10.0
 
@@ -35,15 +38,32 @@ async def pair(request: Request, emit: Callable[[Event], None]) -> None:
     began = time.monotonic()
     near_path = whole_path(request.near)
     near_takes = request.both or not request.near_is_source
-    if not near_takes and not os.path.isdir(near_path):
+    if not os.path.isdir(near_path) and (os.path.lexists(near_path) or not near_takes):
         raise NodeError(f"{request.near} isn't a directory; a sync works on directories")
     channel, child = await open_far_end(list(request.command) or local_far_end())
     try:
-        plan = await _agree(request, channel, near_path)
+        try:
+            plan = await _agree(request, channel, near_path)
+        except FarEndGone:
+            raise NodeError(await _why_gone(request, child)) from None
         mine, theirs = await _run(request, plan, near_path, channel, emit)
         emit(_summary(mine, theirs, time.monotonic() - began, request.dry_run))
     finally:
+        channel.close()
         await _end(child)
+
+
+async def _why_gone(request: Request, child: asyncio.subprocess.Process) -> str:
+    """What the exit code of a far end that never answered means. ssh(1): its own failures are 255."""
+    code = await asyncio.wait_for(child.wait(), FAR_END_EXIT_S)
+    if request.command and code == SSH_FAILED:
+        return "ssh could not connect; its own message says why"
+    if request.command and code in COMMAND_NOT_FOUND:
+        return (
+            "the far side has no syncgraph-node on its PATH; install it there, or say where it is:"
+            " --remote-command /path/to/syncgraph-node"
+        )
+    return f"the far end ended with exit code {code} before it answered"
 
 
 async def _agree(request: Request, channel: Channel, near_path: str) -> ReplicationPlan:

@@ -23,7 +23,9 @@ from blake3 import blake3
 from node_runtime.disk.errors import ContentMismatch, DiskError, explain
 from node_runtime.disk.hashing import hash_from
 from node_runtime.disk.root import Root
+from node_runtime.replica.path import RESERVED
 
+_TOP = RESERVED + b"/staging"
 _CREATE = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
 _PAGE_BYTES = 4096  # holes are told apart by pages, so that is how exactly a part's beginning is known
 _FICLONE = 0x40049409  # ioctl_ficlone(2)
@@ -44,11 +46,18 @@ class Staging:
 
     def __init__(self, root: Root) -> None:
         self._root = root
-        self.fd = root.reserved(b"staging")
+        self._fd = -1
         self._taken: set[bytes] = set()  # names in use: parts that are open and content that waits
         self._waiting: dict[bytes, Staged] = {}
         self._counter = 0
         self._run = os.urandom(4).hex().encode()
+
+    @property
+    def fd(self) -> int:
+        """The directory, made when something is first put in: a tree that is only read stays untouched."""
+        if self._fd < 0:
+            self._fd = self._root.reserved(b"staging")
+        return self._fd
 
     def write_small(self, content: bytes, data: bytes | memoryview) -> Staged:
         """Stage content that came in one piece."""
@@ -87,6 +96,8 @@ class Staging:
 
     def have(self, content: bytes) -> int:
         """How many bytes of this content an earlier run left here, from offset 0 on."""
+        if not self._is_there():
+            return 0
         try:
             fd = os.open(content.hex().encode(), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self.fd)
         except OSError:
@@ -127,6 +138,8 @@ class Staging:
     def sweep(self, older_than_s: float) -> int:
         """Remove what nobody has touched for so long, such as a fetch that never went on; how many."""
         oldest, removed = time.time() - older_than_s, 0
+        if not self._is_there():
+            return 0
         for found in os.listdir(self.fd):
             name = os.fsencode(found)
             if name in self._taken:
@@ -141,7 +154,13 @@ class Staging:
 
     def close(self) -> None:
         """Let go of the directory."""
-        os.close(self.fd)
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+    def _is_there(self) -> bool:
+        """Whether the directory was made already, by this run or an earlier one."""
+        return self._fd >= 0 or self._root.stamp(_TOP) is not None
 
     def _open_part(self, name: bytes) -> int:
         try:

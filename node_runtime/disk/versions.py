@@ -34,7 +34,6 @@ class Versions:
     def __init__(self, root: Root, clock_ns: Callable[[], int] = time.time_ns) -> None:
         self._root = root
         self._clock_ns = clock_ns
-        os.close(root.reserved(b"versions"))
 
     @contextmanager
     def slot(self, path: bytes) -> Iterator[tuple[int, bytes]]:
@@ -63,6 +62,8 @@ class Versions:
     def prune(self, now_s: float, max_age_s: float = MAX_AGE_S, max_versions: int = MAX_VERSIONS) -> int:
         """Remove versions that are too old or too many for their path; how many."""
         removed = 0
+        if self._root.stamp(_TOP) is None:
+            return removed
         oldest = _when(int((now_s - max_age_s) * 1000))
         top = self._directory(_TOP)
         try:

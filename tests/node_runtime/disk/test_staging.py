@@ -48,8 +48,9 @@ def test_blocks_in_any_order(tree: Path, staging: Staging, seed: int) -> None:
 
 
 def test_the_directory_is_closed_to_others(tree: Path, staging: Staging) -> None:
-    assert where(tree).stat().st_mode & 0o777 == 0o700
+    assert not where(tree).exists()  # a tree that is only read stays untouched
     staged = staging.write_small(blake3(b"x").digest(), b"x")
+    assert where(tree).stat().st_mode & 0o777 == 0o700
     assert (where(tree) / os.fsdecode(staged.name)).stat().st_mode & 0o777 == 0o600
 
 
@@ -117,6 +118,7 @@ def test_a_damaged_beginning_is_found_at_the_end(tree: Path, root: Root, staging
 
 
 def test_a_leftover_that_is_too_long_starts_anew(tree: Path, staging: Staging) -> None:
+    where(tree).mkdir(parents=True)
     (where(tree) / DIGEST.hex()).write_bytes(CONTENT + b"more")
     assert staging.begin(DIGEST, len(CONTENT)).have == 0
 
@@ -162,7 +164,7 @@ def test_copying_verifies(tree: Path, staging: Staging) -> None:
 def test_a_link_in_place_of_the_directory_is_refused(tree: Path, root: Root, tmp_path: Path) -> None:
     (tree / ".syncgraph").symlink_to(tmp_path)
     with pytest.raises(DiskError, match="working directory"):
-        Staging(root)
+        Staging(root).write_small(blake3(b"x").digest(), b"x")
     assert not (tmp_path / "staging").exists()
 
 

@@ -75,6 +75,7 @@ def test_pruning_follows_no_link(tree: Path, root: Root, tmp_path: Path) -> None
 def test_what_isnt_a_version_is_left(tree: Path, root: Root) -> None:
     versions = Versions(root, Clock())
     stranger = tree / ".syncgraph" / "versions" / "notes~yesterday"
+    stranger.parent.mkdir(parents=True)
     stranger.write_bytes(b"1")
     versions.prune(NOON_S + 365 * DAY_S)
     assert kept(tree) == ["notes~yesterday"]
@@ -84,6 +85,7 @@ def test_a_link_under_the_versions_is_refused(tree: Path, root: Root, tmp_path: 
     versions = Versions(root, Clock())
     outside = tmp_path / "outside"
     outside.mkdir()
+    (tree / ".syncgraph" / "versions").mkdir(parents=True)
     (tree / ".syncgraph" / "versions" / "d").symlink_to(outside)
     (tree / "d").mkdir()
     (tree / "d" / "f").write_bytes(b"1")
