@@ -112,8 +112,10 @@ class Applier:
     @_as_outcome
     def copy_file(self, entry: Entry, from_path: bytes, expected: Row | None) -> Applied:
         """Publish content that another local file holds; FAILED where it no longer does: fetch it."""
-        source = self._index.get([from_path]).get(from_path)  # none yet where it has only just been placed
-        if source is not None and self._root.stamp(from_path) != source.stamp:
+        # Where the content has only just been placed, the row is missing or still of what was there before.
+        source = self._index.get([from_path]).get(from_path)
+        of_content = source is not None and source.entry.same_content(entry)
+        if source is not None and of_content and self._root.stamp(from_path) != source.stamp:
             raise DiskError("the local copy has changed; fetch it")  # spares reading it to find that out
         try:
             fd = self._root.open_read(from_path)

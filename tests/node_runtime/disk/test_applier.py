@@ -379,6 +379,14 @@ def test_a_copy_of_what_was_placed_just_now(bench: Bench) -> None:
     assert not (bench.tree / "three").exists()
 
 
+def test_a_copy_of_what_has_just_taken_the_place_of_something_else(bench: Bench) -> None:
+    (bench.tree / "one").write_bytes(b"before")
+    row = bench.row(b"one")  # it stays on record until the new one takes its place
+    assert bench.place(b"one", b"text", row).outcome is Outcome.DONE
+    assert bench.applier.copy_file(file_entry(b"two", b"text"), b"one", None).outcome is Outcome.DONE
+    assert (bench.tree / "two").read_bytes() == b"text"
+
+
 def test_a_loser_is_kept_aside(bench: Bench) -> None:
     (bench.tree / "f.txt").write_bytes(b"loser")
     row = bench.row(b"f.txt")
