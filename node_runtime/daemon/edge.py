@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable
 
 from node_runtime.daemon.counts import Counts
 from node_runtime.daemon.link import Link
+from node_runtime.daemon.replica import ROOT
 from node_runtime.daemon.schedule import Schedules
 from node_runtime.daemon.talk import Manner, Talk
 from node_runtime.daemon.tending import Tending
@@ -208,6 +209,10 @@ class Edge:
             state, detail = "failed", f"{len(seen.failed)} paths could not be brought in step"
         elif seen.held and state == "in-step":
             state, detail = "held", f"{len(seen.held)} conflicts wait for a decision"
+        elif self.tending.blocked:
+            state, detail = "failed", problem
+        elif ROOT in self.tending.replica.problems and state == "in-step":
+            state, detail = "held", problem
         elif problem and state in ("in-step", "connecting", "scanning"):
             detail = detail or problem
         return EdgeStatus(

@@ -96,6 +96,7 @@ class Target:
 
     def consider(self, entries: Sequence[Entry]) -> Sorted:
         """Look at entries as they come. Raises BadEntry."""
+        self._replica.root.check()
         result = Sorted()
         rows = self._index.get(entry.path for entry in entries)
         wanted = [entry.content for entry in entries if entry.kind is Kind.FILE and entry.size]
@@ -120,6 +121,7 @@ class Target:
 
     def settle(self, deferred: Sequence[Entry]) -> list[Fetchable]:
         """The peer's offer is whole: carry out renames, copies and deletes. Returns what must be fetched."""
+        self._replica.root.check()
         latest = self._stubborn | {entry.path: entry for entry in deferred}
         self._stubborn = {}
         rows = self._index.get(latest)

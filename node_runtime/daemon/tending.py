@@ -75,7 +75,8 @@ class Tending:
         at once that the replica can't be opened."""
         self.spec = spec
         self._patient = patient
-        self.problem = ""  # why the replica isn't open
+        self.problem = ""  # why the replica isn't open, or what is wrong with its directory
+        self.blocked = False  # by that problem: nothing can be brought in step
         local_id = replica_id(identity or node, spec.path)
         file = state / "replicas" / f"{local_id:016x}.db"
         self.replica = Replica(node, spec.path, file, Filters(spec.rules), local_id)
@@ -174,18 +175,17 @@ class Tending:
         """Read what was touched once it rests, and everything now and then."""
         while True:
             try:
-                await asyncio.wait_for(self._touched.wait(), rescan_s)
+                pause_s = min(rescan_s, REOPEN_S) if self.blocked else rescan_s
+                await asyncio.wait_for(self._touched.wait(), pause_s)
                 await self._rest()
             except TimeoutError:
                 self._scan_all = True
             dirty, self._dirty = self._dirty, set()
-            everything, self._scan_all = self._scan_all, False
+            everything, self._scan_all = self._scan_all or self.blocked, False
             try:
-                await (self.replica.scan() if everything else self.replica.scan_paths(dirty))
-                self.problem = ""
+                await (self._scan() if everything else self.replica.scan_paths(dirty))
             except DiskError as error:
-                self.problem = str(error)
-                log.error("replica %s: %s", self.spec.path, error)
+                self._block(error)
 
     async def _rest(self) -> None:
         for _ in range(MAX_DEBOUNCES):
@@ -198,7 +198,13 @@ class Tending:
     async def _scan(self) -> None:
         try:
             await self.replica.scan()
-            self.problem = ""
         except DiskError as error:
-            self.problem = str(error)
+            self._block(error)
             raise
+        if self.blocked:
+            self.blocked, self.problem = False, ""
+
+    def _block(self, error: DiskError) -> None:
+        if str(error) != self.problem:
+            log.error("replica %s: %s", self.spec.path, error)
+        self.blocked, self.problem = True, str(error)

@@ -4,8 +4,8 @@ Decides what becomes a row. The sorted walk and the sorted index are merged like
 stamps cost nothing more, and only what differs is read. Nothing here asks a peer or knows of one.
 
 Deletions are the dangerous find, so they wait to the end of the pass and are dropped altogether if anything
-couldn't be read, if the pass was stopped, or if the root is empty while the index isn't (an unmounted disk
-looks like that). Each is looked up once more before it is recorded.
+couldn't be read, if the pass was stopped, or if the root is empty while the index isn't (`emptiness`).
+Each is looked up once more before it is recorded.
 
 Read `walk` for what is seen, `detect` for what a difference means.
 """
@@ -22,6 +22,7 @@ from itertools import islice
 from node_runtime.disk import syscalls
 from node_runtime.disk.codec import TOMBSTONE, StampTuple
 from node_runtime.disk.detect import Seen, deletion, detect
+from node_runtime.disk.emptiness import is_emptied, mind_stranger, note_local_find
 from node_runtime.disk.errors import explain
 from node_runtime.disk.hashing import hash_still
 from node_runtime.disk.index import Index
@@ -67,6 +68,7 @@ def scan(
     if under:
         passing.path(under)
         return passing.finish()
+    mind_stranger(root, index)
     passing.merge(walk(root, b"", passing.excludes_directory, passing.remarks), index.stamps(b""))
     result = passing.finish()
     if result.complete:
@@ -133,6 +135,7 @@ class _Pass:
         self._vanished: list[bytes] = []  # paths, in order of key
         self._forgotten: list[bytes] = []
         self._ancestors: set[bytes] = set()
+        self._found_here = False  # an edit that was made in this tree
 
     def path(self, path: bytes) -> None:
         """Scan one path and all below it."""
@@ -185,6 +188,8 @@ class _Pass:
         """Write what is left, and the deletions if nothing speaks against them."""
         self._flush()
         self._index.forget(self._forgotten)
+        if self._found_here:
+            note_local_find(self._index)
         result = self._result
         if self._vanished and result.complete:
             result.deletes_suppressed = self._why_no_deletes()
@@ -195,7 +200,7 @@ class _Pass:
     def _why_no_deletes(self) -> str:
         if self.remarks.unread:
             return self.remarks.unread
-        if self._root.is_empty():
+        if is_emptied(self._root, self._index):
             return (
                 f"{self._root.path} is empty but {len(self._vanished)} paths are on record;"
                 " mount or restore it, or put any file there if it is meant to be empty"
@@ -274,6 +279,7 @@ class _Pass:
     def _add(self, seen: Seen, old: Row | None) -> None:
         found = detect(old, seen, self._local_id, self._node, self._now_ns())
         if found.is_change:
+            self._found_here = True
             self._batch.append(found.row)
         else:
             self._restamped.append(found.row)

@@ -68,3 +68,26 @@ def test_a_held_conflict_outlives_a_kill(tmp_path: Path) -> None:
         with restarted(spoke):
             wait_until((right / "f").exists, "the other side's content takes its place")
             assert (right / "f").read_text() == "of left"
+
+
+def test_a_disk_that_is_not_mounted_takes_nothing_and_deletes_nothing(tmp_path: Path) -> None:
+    left, right = tmp_path / "left", tmp_path / "right"
+    left.mkdir()
+    (left / "f").write_text("1")
+    (left / "g").write_text("2")
+    with replicating(tmp_path) as (_, spoke):
+        wait_until(lambda: (right / "f").exists() and (right / "g").exists(), "the first files arrive")
+        wait_until(lambda: state_of(spoke) == "in-step", "they are in step")
+        right.rename(tmp_path / "the disk")
+        right.mkdir()  # the mount point
+        with restarted(spoke) as again:
+            (left / "new").write_text("3")
+            wait_until(lambda: state_of(again) == "failed", "the status says it")
+            assert "mount or restore it" in again.status().edges[0].detail
+            assert list(right.iterdir()) == []
+            assert {path.name for path in left.iterdir()} >= {"f", "g", "new"}
+            right.rmdir()
+            (tmp_path / "the disk").rename(right)  # mounted
+        with restarted(again):
+            wait_until((right / "new").exists, "the edge goes on")
+        assert {path.name for path in left.iterdir()} >= {"f", "g", "new"}

@@ -18,6 +18,7 @@ import pytest
 from blake3 import blake3
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from node_runtime.disk import syscalls
 from node_runtime.disk import walk as walking
@@ -32,6 +33,7 @@ from node_runtime.replica.reconcile import check_peer_entry
 from node_runtime.replica.version import Order, compare
 from schemas.plans import FilterRule
 from tests.node_runtime.disk.conftest import LOCAL, Scan, later
+from tests.node_runtime.disk.test_applier import Bench
 
 
 def entries(index: Index) -> dict[bytes, Entry]:
@@ -318,6 +320,46 @@ def test_an_emptied_root_deletes_nothing(tree: Path, index: Index, rescan: Scan)
     (tree / "other").write_bytes(b"")
     assert rescan().deletes_suppressed == ""
     assert live(index) == {b"other"}
+
+
+def test_what_peers_put_into_an_emptied_root_deletes_nothing_either(
+    tree: Path, root: Root, index: Index, rescan: Scan
+) -> None:
+    bench = Bench(tree, root, index, rescan)
+    (tree / "f").write_bytes(b"1")
+    (tree / "g").write_bytes(b"2")
+    rescan()
+    (tree / "f").unlink()
+    (tree / "g").rename(tree.parent / "elsewhere")
+    rescan()
+    placed = bench.place(b"from a peer", b"3")
+    assert placed.row is not None
+    index.put([replace(placed.row, learned_from=9)])
+    assert "is empty but 2 paths are on record" in rescan().deletes_suppressed
+    assert live(index) == {b"f", b"g", b"from a peer"}
+    (tree.parent / "elsewhere").rename(tree / "g")  # what was there is back, so what is missing was deleted
+    assert rescan().deletes_suppressed == ""
+    assert live(index) == {b"g", b"from a peer"}
+
+
+def test_another_directory_that_is_empty_stops_the_pass(tree: Path, index: Index) -> None:
+    def pass_over(path: Path) -> ScanResult:
+        opened = Root.open(str(path), create=True)
+        try:
+            return scan(opened, index, Filters(()), local_id=LOCAL, node="here", now_ns=later)
+        finally:
+            opened.close()
+
+    pass_over(tree)  # recorded even while there is nothing in it
+    (tree / "f").write_bytes(b"1")
+    pass_over(tree)
+    stranger = tree.with_name("mount point")
+    with pytest.raises(DiskError, match="not the directory that was synced before"):
+        pass_over(stranger)
+    assert live(index) == {b"f"}
+    (stranger / "of one's own").write_bytes(b"")
+    assert pass_over(stranger).deletes_suppressed == ""
+    assert live(index) == {b"of one's own"}
 
 
 def test_a_replaced_root_is_refused(tree: Path, index: Index, rescan: Scan) -> None:
