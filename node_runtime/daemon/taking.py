@@ -48,7 +48,9 @@ class Taking:
         self._mirrored_seq = 0  # of our own index: local edits up to it were challenged
         self._offers = asyncio.Queue[Offer]()
         self._arrived = asyncio.Queue[m.Blocks | m.Unavailable](BLOCK_MESSAGES)
-        self._to_say: deque[m.Challenge | m.Taken] = deque()
+        self._to_say: deque[m.Taken] = deque()
+        self._to_ask: deque[m.Challenge] = deque()
+        self._unanswered = 0  # challenges sent whose answers weren't looked at yet
         self._deferred: list[tuple[Entry, Batch]] = []
         self._last: list[
             tuple[Entry, Batch]
@@ -154,7 +156,7 @@ class Taking:
         """Challenge the peer over these paths."""
         for first in range(0, len(paths), CHALLENGE_PATHS):
             self._talk.conversation.questions += 1
-            self._to_say.append(m.Challenge(list(paths[first : first + CHALLENGE_PATHS])))
+            self._to_ask.append(m.Challenge(list(paths[first : first + CHALLENGE_PATHS])))
 
     def _ask_unblocked(self) -> None:
         """A directory stands where something else was in the way: ask for what failed below it."""
@@ -168,6 +170,7 @@ class Taking:
         while True:
             offer = await self._offers.get()
             self._looking = True
+            self._unanswered -= isinstance(offer, m.Answers)
             if isinstance(offer, m.IndexEnd):
                 await self._settle(whole=True)
                 self._ledger.open(Batch(offer.seq, 0))
@@ -229,15 +232,23 @@ class Taking:
         """Ask the peer for whatever there is room for."""
         while True:
             bell = self._talk.bell
-            if self._to_say:
+            if self._to_say or self._may_ask:
                 self._talk.conversation.reopen()
             while self._to_say:
                 await self._talk.session.send(self._to_say.popleft())
+            while self._may_ask:
+                self._unanswered += 1
+                await self._talk.session.send(self._to_ask.popleft())
             while (want := self.fetch.next_want()) is not None:
                 self._talk.conversation.reopen()
                 await self._talk.session.send(want)
-            if not self._to_say:
+            if not self._to_say and not self._may_ask:
                 await bell.wait()
+
+    @property
+    def _may_ask(self) -> bool:
+        """Whether there is a question, and room for its answer, which may be as large as a batch."""
+        return bool(self._to_ask) and self._unanswered < CREDIT_BATCHES
 
     async def _place(self) -> None:
         """Write what arrives, and put whole files in their places."""
