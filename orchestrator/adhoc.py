@@ -9,9 +9,11 @@ from __future__ import annotations
 import os
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -81,14 +83,17 @@ def runtime_program() -> list[str]:
 
 
 def run(request: Request) -> Iterator[Event]:
-    """Carry out a request; its events as they come, a `Summary` last. Raises OperatorError."""
-    program = [*runtime_program(), "pair"]
-    with subprocess.Popen(program, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=_environment()) as pair:
+    """Carry out a request; its events as they come, a `Summary` last. Raises OperatorError.
+
+    Ctrl-C and SIGTERM are passed on: a watch ends with its summary, anything else with an OperatorError.
+    """
+    with _start_pair() as pair, _signals_passed_on(pair):
         assert pair.stdin is not None, "asked for"
         assert pair.stdout is not None, "asked for"
         try:
-            pair.stdin.write(msgspec.json.encode(request))
-            pair.stdin.close()
+            with suppress(BrokenPipeError):  # then its exit code tells
+                pair.stdin.write(msgspec.json.encode(request))
+                pair.stdin.close()
             ended = False
             for line in pair.stdout:
                 event = decode_event(line)
@@ -101,6 +106,40 @@ def run(request: Request) -> Iterator[Event]:
         except BaseException:
             pair.terminate()
             raise
+
+
+def _start_pair() -> subprocess.Popen[bytes]:
+    """The near end. It and what it starts ignore the terminal's Ctrl-C, which is ours to pass on: an ssh that
+    ended by it would take the session along."""
+    program = [*runtime_program(), "pair"]
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        return subprocess.Popen(program, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=_environment())
+    except OSError as error:
+        raise OperatorError(f"can't start {program[0]}: {error.strerror}") from None
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+@contextmanager
+def _signals_passed_on(pair: subprocess.Popen[bytes]) -> Iterator[None]:
+    """The first signal asks the near end to leave; a second one doesn't wait for it."""
+    asked = False
+
+    def pass_on(number: int, frame: object) -> None:
+        nonlocal asked
+        if asked:
+            pair.kill()
+        else:
+            pair.terminate()
+        asked = True
+
+    before = {number: signal.signal(number, pass_on) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _environment() -> dict[str, str]:

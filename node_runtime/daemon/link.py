@@ -199,6 +199,11 @@ class Link:
                 await self._say_bye()
             await bell.wait()
 
+    async def leave(self) -> None:
+        """End a run that stays, in good order: `run` returns once the peer answers. Raises SessionClosed."""
+        if self.taking is not None and not self._leaving:
+            await self._say_bye()
+
     async def _say_bye(self) -> None:
         self._leaving = True
         await self.talk.session.send(m.Bye("", await self.tally()))

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
+from typing import Any
 
 from node_runtime.daemon.adhoc import (
     Channel,
@@ -22,6 +25,7 @@ from node_runtime.daemon.link import Link
 from node_runtime.daemon.talk import Manner
 from node_runtime.errors import NodeError
 from node_runtime.exchange.messages import End, Tally
+from node_runtime.exchange.session import SessionClosed
 from node_runtime.replica.path import show
 from schemas.adhoc import Event, FarEnd, Moving, Opening, Request, Start, Summary
 from schemas.plans import ReplicaRef, ReplicationPlan
@@ -30,27 +34,45 @@ from schemas.status import ConflictReport, PathProblem
 SSH_FAILED = 255
 COMMAND_NOT_FOUND = (126, 127)  # by POSIX shells
 EVENT_S = 0.2
+LEAVE_S = 10.0  # for the far end to answer a goodbye
+INTERRUPTED = "interrupted; run it again to go on where it ended"
 FAR_END_EXIT_S = 10.0
 
 
 async def pair(request: Request, emit: Callable[[Event], None]) -> None:
-    """Carry out a request. Raises NodeError, DiskError or SessionClosed where it can't be."""
+    """Carry out a request; SIGTERM ends a watch in good order.
+
+    Raises NodeError, DiskError or SessionClosed where it can't be done.
+    """
     began = time.monotonic()
     near_path = whole_path(request.near)
     near_takes = request.both or not request.near_is_source
     if not os.path.isdir(near_path) and (os.path.lexists(near_path) or not near_takes):
         raise NodeError(f"{request.near} isn't a directory; a sync works on directories")
     channel, child = await open_far_end(list(request.command) or local_far_end())
+    stop = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     try:
-        try:
-            plan = await _agree(request, channel, near_path)
-        except FarEndGone:
-            raise NodeError(await _why_gone(request, child)) from None
-        mine, theirs = await _run(request, plan, near_path, channel, emit)
+        plan = await _unless(stop, _agree(request, channel, near_path), child)
+        mine, theirs = await _run(request, plan, near_path, channel, emit, stop)
         emit(_summary(mine, theirs, time.monotonic() - began, request.dry_run))
+    except FarEndGone:
+        raise NodeError(INTERRUPTED if stop.is_set() else await _why_gone(request, child)) from None
     finally:
         channel.close()
         await _end(child)
+
+
+async def _unless(
+    stop: asyncio.Event, agreeing: Coroutine[Any, Any, ReplicationPlan], child: asyncio.subprocess.Process
+) -> ReplicationPlan:
+    """Agree, or end the far end that is waited for: it may be asking for a password."""
+    stopped = asyncio.create_task(stop.wait())
+    stopped.add_done_callback(lambda task: None if task.cancelled() else child.terminate())
+    try:
+        return await agreeing
+    finally:
+        stopped.cancel()
 
 
 async def _why_gone(request: Request, child: asyncio.subprocess.Process) -> str:
@@ -88,17 +110,36 @@ async def _agree(request: Request, channel: Channel, near_path: str) -> Replicat
 
 
 async def _run(
-    request: Request, plan: ReplicationPlan, near_path: str, channel: Channel, emit: Callable[[Event], None]
+    request: Request,
+    plan: ReplicationPlan,
+    near_path: str,
+    channel: Channel,
+    emit: Callable[[Event], None],
+    stop: asyncio.Event,
 ) -> tuple[Tally, Tally]:
     near_end: End = "source" if request.near_is_source else "target"
     manner = Manner(stays=request.watch, dry_run=request.dry_run, durable=request.durable)
     node = socket.gethostname()
     links: list[Link] = []
+    running = asyncio.create_task(
+        run_end(plan, near_end, node, near_path, manner, channel.session, links.append)
+    )
     telling = asyncio.create_task(_tell(links, emit))
+    stopped = asyncio.create_task(stop.wait())
+    tasks = (running, telling, stopped)
     try:
-        return await run_end(plan, near_end, node, near_path, manner, channel.session, links.append)
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)  # `telling`: nobody listens any more
+        if request.watch and links and not running.done():
+            with suppress(SessionClosed):  # then `running` has ended with the reason
+                await links[0].leave()
+            await asyncio.wait([running], timeout=LEAVE_S)
+        if not running.done():
+            raise NodeError(INTERRUPTED)
+        return running.result()
     finally:
-        telling.cancel()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def _tell(links: list[Link], emit: Callable[[Event], None]) -> None:

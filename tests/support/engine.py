@@ -76,6 +76,14 @@ def write(root: Path, tree: Mapping[str | bytes, Content]) -> None:
                 file.write(content.encode() if isinstance(content, str) else content)
 
 
+def same(one: Path, other: Path) -> bool:
+    """Whether two trees that are being changed are equal now."""
+    try:
+        return tree_of(one) == tree_of(other)
+    except OSError:  # something went while it was looked at
+        return False
+
+
 def tree_of(root: Path) -> dict[bytes, Seen]:
     """Files, directories and links below `root` that don't belong to the runtime."""
     top = os.fsencode(root)
