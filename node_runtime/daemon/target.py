@@ -15,12 +15,10 @@ from __future__ import annotations
 import enum
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import TypeAlias
 
-import msgspec
-
+from node_runtime.daemon.changing import Changing, Supply
 from node_runtime.daemon.counts import Counts
 from node_runtime.daemon.replica import ROOT, Replica
 from node_runtime.disk.applier import NOT_EMPTY, Applied, Outcome
@@ -32,16 +30,10 @@ from node_runtime.replica.filters import Filters
 from node_runtime.replica.moves import Move, copy_order, plan_moves
 from node_runtime.replica.path import parent, unsafe_because
 from node_runtime.replica.reconcile import Action, Decision, Rules, check_peer_entry, reassert, reconcile
-from node_runtime.replica.version import EMPTY, bump
 
 TRIES = 3  # decisions anew after the disk moved on
 FRESH_S = RACY_NS / 1e9  # how a path looks can't be trusted within a tick of its last change
 PUT_ROWS = 1_000  # rows that wait for one index transaction
-EMPTY_CONTENT = bytes.fromhex("af1349b9f5f9a1a6a0404dea36dcc9499bcb25c9adc112b7cc9a93cae41f3262")  # of b""
-
-Supply: TypeAlias = (
-    Staged | bytes | None
-)  # content for an entry: staged, held under another path, or not here
 
 
 class Step(enum.Enum):
@@ -87,12 +79,7 @@ class Target:
         self._stubborn: dict[bytes, Entry] = {}  # deletions of directories that weren't empty yet
         self._unsynced = False
         self._waiting: dict[bytes, Entry] = {}  # deferred directories: made early where a child can't wait
-        self._by_action: dict[Action, Callable[[Decision, Row | None, Supply], Applied]] = {
-            Action.METADATA: self._metadata,
-            Action.CREATE: self._create,
-            Action.UPDATE: self._create,
-            Action.DELETE: self._delete,
-        }
+        self._changing = Changing(replica, rules.local_id, self._rows, self.counts, dry_run=dry_run)
 
     def consider(self, entries: Sequence[Entry]) -> Sorted:
         """Look at entries as they come. Raises BadEntry."""
@@ -246,7 +233,7 @@ class Target:
                 if not self._dry_run:
                     return Step.FETCH
                 self.counts.bytes_on_wire += decision.entry.size
-            applied = self._apply(decision, row, supply)
+            applied = self._changing.apply(decision, row, supply)
             self._unsynced = True
             if applied.outcome is Outcome.MOVED:
                 self.flush()
@@ -294,54 +281,6 @@ class Target:
                 return Step.DONE
         self.counts.failed[peer.path] = applied.reason
         return Step.DONE
-
-    # The disk.
-
-    def _apply(self, decision: Decision, row: Row | None, supply: Supply) -> Applied:
-        if self._dry_run:
-            if decision.keep_aside is not None:
-                self.counts.conflicts[decision.entry.path] = decision.keep_aside
-            return Applied(Outcome.DONE, Row(decision.entry, None))
-        if decision.keep_aside is not None and row is not None:
-            aside = self._keep_aside(row, decision.keep_aside)
-            if aside.outcome is not Outcome.DONE:
-                return aside
-            row = None
-        return self._by_action[decision.action](decision, row, supply)
-
-    def _keep_aside(self, row: Row, copy: bytes) -> Applied:
-        applied = self._applier.keep_aside(row, copy)
-        if applied.outcome is Outcome.DONE:
-            assert applied.row is not None, "an applied entry has a row"
-            before = self._rows.get(copy) or self._index.get([copy]).get(copy)
-            if before is None or not before.entry.same_content(row.entry):
-                base = before.entry.metadata_version if before is not None else EMPTY
-                version = bump(base, self._rules.local_id, int(time.time()))
-                entry = msgspec.structs.replace(applied.row.entry, version=version, metadata_version=version)
-                self._rows[copy] = Row(entry, applied.row.stamp)
-            self.counts.conflicts[row.entry.path] = copy
-        return applied
-
-    def _metadata(self, decision: Decision, row: Row | None, supply: Supply) -> Applied:
-        assert row is not None, "only what exists has metadata"
-        return self._applier.set_metadata(decision.entry, row)
-
-    def _delete(self, decision: Decision, row: Row | None, supply: Supply) -> Applied:
-        assert row is not None, "only what exists is deleted"
-        return self._applier.remove(decision.entry, row)
-
-    def _create(self, decision: Decision, row: Row | None, supply: Supply) -> Applied:
-        entry = decision.entry
-        expected = None if row is None or row.entry.deleted else row
-        if entry.kind is Kind.DIRECTORY:
-            return self._applier.make_directory(entry, expected)
-        if entry.kind is Kind.SYMLINK:
-            return self._applier.make_symlink(entry, expected)
-        if isinstance(supply, bytes):
-            return self._applier.copy_file(entry, supply, expected)
-        if supply is None:
-            supply = self._replica.staging.write_small(EMPTY_CONTENT, b"")
-        return self._applier.place_file(entry, supply, expected)
 
     # Renames.
 
