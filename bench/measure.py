@@ -82,7 +82,14 @@ def syncgraph() -> list[str]:
 def environment(state: Path) -> dict[str, str]:
     """For programs under test: this checkout first on the import path, and a place for their state."""
     paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
-    return {"PYTHONPATH": os.pathsep.join(paths), "XDG_STATE_HOME": str(state), "NO_COLOR": "1"}
+    return {
+        "PYTHONPATH": os.pathsep.join(paths),
+        "XDG_STATE_HOME": str(state),
+        "NO_COLOR": "1",
+        # As users have them: without byte code every start would compile every module anew.
+        "PYTHONDONTWRITEBYTECODE": "",
+        "PYTHONUNBUFFERED": "",
+    }
 
 
 def required(program: str) -> str:

@@ -76,7 +76,7 @@ def _head(circumstances: Circumstances) -> list[str]:
     lines.append(f"- runs of each figure: {circumstances.runs}; the median counts")
     if circumstances.load_is_high:
         lines.append(
-            f"- **the machine was not idle** (load {circumstances.load:.1f}): the figures are too low"
+            f"- **the machine was not idle** (load {circumstances.load:.1f}): it can do better than this"
         )
     else:
         lines.append(f"- load before the first run: {circumstances.load:.1f}")

@@ -94,5 +94,14 @@ def test_programs_under_test_are_this_checkouts(tmp_path: Path) -> None:
     assert environment(tmp_path)["PYTHONPATH"].split(os.pathsep)[0] == str(ROOT)
 
 
+def test_programs_under_test_keep_their_byte_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
+    told = run(
+        [sys.executable, "-c", "import sys; print(sys.dont_write_bytecode)"],
+        environment=environment(tmp_path),
+    )
+    assert told.output == b"False\n"
+
+
 def _names(tree: Path) -> list[str]:
     return sorted(path.name for path in (tree / "d00000").iterdir())
