@@ -54,7 +54,12 @@ class Staging:
 
     @property
     def fd(self) -> int:
-        """The directory, made when something is first put in: a tree that is only read stays untouched."""
+        """The directory, made when something is first put in: a tree that is only read stays untouched.
+
+        Made again where somebody has removed it.
+        """
+        if self._fd >= 0 and not os.fstat(self._fd).st_nlink:
+            self.close()
         if self._fd < 0:
             self._fd = self._root.reserved(b"staging")
         return self._fd

@@ -586,3 +586,12 @@ def test_read_only_directories_open_for_their_owner_alone() -> None:
         assert done.returncode == 0, done.stderr
     finally:
         shutil.rmtree(base)
+
+
+def test_a_working_directory_that_was_removed_is_made_again(bench: Bench) -> None:
+    assert bench.place(b"one", b"1").outcome is Outcome.DONE
+    shutil.rmtree(bench.tree / ".syncgraph")
+    two = bench.place(b"two", b"2")
+    assert two.outcome is Outcome.DONE
+    assert bench.place(b"two", b"3", two.row).outcome is Outcome.DONE
+    assert bench.kept() == {"two": b"2"}
