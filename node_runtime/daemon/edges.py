@@ -10,6 +10,7 @@ import asyncio
 import logging
 import socket
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from node_runtime.daemon.edge import Dial, Edge
@@ -39,32 +40,60 @@ class EdgeSupervisor:
         self._tending: dict[str, Tending] = {}  # by path
         self._edges: dict[tuple[str, End], Edge] = {}
         self._welcomes: set[asyncio.Task[None]] = set()
+        self._renewals: set[asyncio.Task[None]] = set()
+        self._changing = asyncio.Lock()
 
     async def activate(self, plan: NodePlan) -> None:
         """Make `plan` the one that runs. What it takes away is gone when this returns."""
+        async with self._changing:
+            await self._activate(plan)
+
+    async def _activate(self, plan: NodePlan, renewed: str | None = None) -> None:
+        """`renewed` is the path of a replica that is opened anew though the plan asks for the same."""
         specs = specs_of(plan)
         wanted = {(edge.edge, end): edge for edge in plan.edges for end in self._ends_here(edge)}
         leaving = [
             key
             for key, edge in self._edges.items()
-            if wanted.get(key) != edge.plan or specs.get(edge.tending.spec.path) != edge.tending.spec
+            if wanted.get(key) != edge.plan
+            or specs.get(edge.tending.spec.path) != edge.tending.spec
+            or edge.tending.spec.path == renewed
         ]
         self._plan = plan
         await asyncio.gather(*(self._edges[key].forget() for key in leaving if key not in wanted))
-        closing = [path for path, tending in self._tending.items() if specs.get(path) != tending.spec]
+        closing = [
+            path
+            for path, tending in self._tending.items()
+            if specs.get(path) != tending.spec or path == renewed
+        ]
         for path in closing:
             self._tending[path].replica.interrupt()
         await asyncio.gather(*(self._edges.pop(key).stop() for key in leaving))
         await asyncio.gather(*(self._tending.pop(path).close() for path in closing))
         for path, spec in specs.items():
             if path not in self._tending:
-                self._tending[path] = Tending(self._node, self._state, spec)
+                self._tending[path] = Tending(
+                    self._node, self._state, spec, on_replaced=partial(self._renew, path)
+                )
         for key, edge in wanted.items():
             if key not in self._edges:
                 path = (edge.source if key[1] == "source" else edge.target).path
                 self._edges[key] = Edge(
                     edge, key[1], self._node, self._tending[path], self._dial, self._schedules
                 )
+
+    def _renew(self, path: str) -> None:
+        """Another directory stands at a replica's path: go on with that one."""
+        if not self._renewals:
+            log.warning("replica %s: another directory is there now; opening it", path)
+            renewal = asyncio.create_task(self._open_anew(path))
+            self._renewals.add(renewal)
+            renewal.add_done_callback(self._renewals.discard)
+
+    async def _open_anew(self, path: str) -> None:
+        async with self._changing:
+            if self._plan is not None and path in self._tending:
+                await self._activate(self._plan, path)
 
     def incoming(self, peer_node: str) -> asyncio.Protocol:
         """What answers a session that `peer_node`, authenticated, has opened."""
@@ -85,6 +114,11 @@ class EdgeSupervisor:
 
     async def stop(self) -> None:
         """End every session and close every replica."""
+        async with self._changing:
+            await self._stop()
+
+    async def _stop(self) -> None:
+        self._plan = None
         for welcome in list(self._welcomes):
             welcome.cancel()
         for tending in self._tending.values():

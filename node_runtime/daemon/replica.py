@@ -129,19 +129,23 @@ class Replica:
         """The last sequence number given in the index."""
         return self.index.max_seq
 
-    async def scan(self) -> ScanResult:
-        """Compare the whole tree with the index. Scans that overlap are one after the other."""
+    async def scan(self, rest_s: float = 0.0) -> ScanResult:
+        """Compare the whole tree with the index. Scans that overlap are one after the other.
+
+        With `rest_s`, files that were changed more recently are left out and stand among the problems, as
+        still being written: the caller looks at them again. Without, they are waited for a little.
+        """
         async with self._scanning:
-            result = await self.work(self._scan)
-        await self._settle_down(result)
+            result = await self.work(lambda: self._scan(rest_s))
+        await self._settle_down(result, tries=0 if rest_s else 3)
         self.scanned_at = time.time()
         await self.count()
         self.notify()
         return result
 
-    async def scan_paths(self, paths: Iterable[bytes]) -> ScanResult:
-        """Compare these paths alone."""
-        result = await self.work(lambda: self.scan_now(paths))
+    async def scan_paths(self, paths: Iterable[bytes], rest_s: float = 0.0) -> ScanResult:
+        """Compare these paths alone; `rest_s` as for `scan`."""
+        result = await self.work(lambda: self.scan_now(paths, rest_s))
         if result.changed:
             self.notify()
         return result
@@ -151,7 +155,7 @@ class Replica:
         self.held = await self.work(self.index.count)
         return self.held
 
-    def _scan(self) -> ScanResult:
+    def _scan(self, rest_s: float) -> ScanResult:
         if time.time() - self._pruned_at > A_DAY_S:
             self._pruned_at = time.time()
             self.versions.prune(self._pruned_at)
@@ -164,9 +168,10 @@ class Replica:
             now_ns=time.time_ns,
             on_batch=self._on_batch,
             stop=lambda: self._stopping,
+            rest_ns=int(rest_s * 1e9),
         )
 
-    def scan_now(self, paths: Iterable[bytes]) -> ScanResult:
+    def scan_now(self, paths: Iterable[bytes], rest_s: float = 0.0) -> ScanResult:
         """As `scan_paths`, for a caller that is in the worker thread already."""
         return scan_paths(
             self.root,
@@ -178,11 +183,12 @@ class Replica:
             now_ns=time.time_ns,
             on_batch=self._on_batch,
             stop=lambda: self._stopping,
+            rest_ns=int(rest_s * 1e9),
         )
 
-    async def _settle_down(self, result: ScanResult, tries: int = 3) -> None:
+    async def _settle_down(self, result: ScanResult, tries: int) -> None:
         """Look again at files that were being written; what stays restless is reported."""
-        problems = result.problems
+        problems = result.problems if tries else [p for p in result.problems if p[1] != STILL_WRITING]
         while problems and tries:
             tries -= 1
             restless = [path for path, reason in problems if reason == STILL_WRITING]

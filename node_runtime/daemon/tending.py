@@ -9,12 +9,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
+import stat
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from node_runtime.daemon.replica import Replica
 from node_runtime.disk.errors import DiskError
+from node_runtime.disk.scanner import STILL_WRITING
 from node_runtime.errors import NodeError
 from node_runtime.replica.filters import Filters
 from node_runtime.replica.version import replica_id
@@ -27,6 +32,8 @@ log = logging.getLogger(__name__)
 
 REOPEN_S = 10.0  # between tries to open a root that is missing
 UNWATCHED_RESCAN_S = 60.0  # between scans of a tree that can't be watched
+CHECK_S = 10.0  # between looks whether the directory is still the one that was opened
+MAX_UNREST_S = 60.0  # a file that is written without a pause is taken as it is after so long
 MAX_DEBOUNCES = 10  # a tree that never rests is read all the same
 
 
@@ -69,12 +76,21 @@ class Tending:
     """One replica, from the first try to open it to its close."""
 
     def __init__(
-        self, node: str, state: Path, spec: ReplicaSpec, identity: str = "", *, patient: bool = True
+        self,
+        node: str,
+        state: Path,
+        spec: ReplicaSpec,
+        identity: str = "",
+        *,
+        patient: bool = True,
+        on_replaced: Callable[[], None] = lambda: None,
     ) -> None:
         """`identity` is given where the node's name doesn't tell machines apart. Who isn't patient is told
-        at once that the replica can't be opened."""
+        at once that the replica can't be opened. `on_replaced` is called when another directory stands at
+        the path (mounted, unmounted, put back): it takes a new `Tending` to go on with that one."""
         self.spec = spec
         self._patient = patient
+        self._on_replaced = on_replaced
         self.problem = ""  # why the replica isn't open, or what is wrong with its directory
         self.blocked = False  # by that problem: nothing can be brought in step
         local_id = replica_id(identity or node, spec.path)
@@ -86,6 +102,7 @@ class Tending:
         self._dirty: set[bytes] = set()
         self._scan_all = False
         self._touched = asyncio.Event()
+        self._restless: dict[bytes, float] = {}  # still being written: since when, on the monotonic clock
         self._task = asyncio.create_task(self._run())
 
     @property
@@ -173,19 +190,52 @@ class Tending:
 
     async def _follow(self, rescan_s: float) -> None:
         """Read what was touched once it rests, and everything now and then."""
+        due = time.monotonic() + rescan_s
         while True:
             try:
-                pause_s = min(rescan_s, REOPEN_S) if self.blocked else rescan_s
-                await asyncio.wait_for(self._touched.wait(), pause_s)
+                await asyncio.wait_for(self._touched.wait(), min(rescan_s, CHECK_S))
                 await self._rest()
             except TimeoutError:
-                self._scan_all = True
+                self._scan_all |= self.blocked or time.monotonic() >= due
             dirty, self._dirty = self._dirty, set()
             everything, self._scan_all = self._scan_all or self.blocked, False
             try:
-                await (self._scan() if everything else self.replica.scan_paths(dirty))
+                if everything:
+                    due = time.monotonic() + rescan_s
+                    await self._scan()
+                elif dirty:
+                    await self._look_at(dirty)
+                else:
+                    self.replica.root.check()
             except DiskError as error:
                 self._block(error)
+
+    async def _look_at(self, dirty: set[bytes]) -> None:
+        result = await self.replica.scan_paths(dirty, self._rest_s)
+        restless = {path for path, why in result.problems if why == STILL_WRITING}
+        for path in dirty - restless:
+            self._restless.pop(path, None)
+        await self._wait_for_rest(restless)
+
+    async def _wait_for_rest(self, restless: set[bytes]) -> None:
+        """Look again at files that are still being written; take one as it is that never rests."""
+        now = time.monotonic()
+        for path in restless:
+            self._restless.setdefault(path, now)
+        tired = [path for path in restless if now - self._restless[path] > MAX_UNREST_S]
+        for path in tired:
+            del self._restless[path]
+        if tired:
+            await self.replica.scan_paths(tired)
+        if restless.difference(tired):
+            asyncio.get_running_loop().call_later(
+                self.spec.debounce_s, self._touch, restless.difference(tired)
+            )
+
+    @property
+    def _rest_s(self) -> float:
+        """How long a file must have been left alone; a little less than the pause that was just made."""
+        return 0.9 * self.spec.debounce_s
 
     async def _rest(self) -> None:
         for _ in range(MAX_DEBOUNCES):
@@ -197,14 +247,26 @@ class Tending:
 
     async def _scan(self) -> None:
         try:
-            await self.replica.scan()
+            result = await self.replica.scan(self._rest_s)
         except DiskError as error:
             self._block(error)
             raise
         if self.blocked:
             self.blocked, self.problem = False, ""
+        if self.spec.continuous:
+            await self._wait_for_rest({path for path, why in result.problems if why == STILL_WRITING})
 
     def _block(self, error: DiskError) -> None:
         if str(error) != self.problem:
             log.error("replica %s: %s", self.spec.path, error)
         self.blocked, self.problem = True, str(error)
+        if self._is_replaced():
+            self._on_replaced()
+
+    def _is_replaced(self) -> bool:
+        root = self.replica.root
+        try:
+            found = os.stat(root.path)
+        except OSError:
+            return False
+        return stat.S_ISDIR(found.st_mode) and (found.st_dev, found.st_ino) != (root.device, root.inode)

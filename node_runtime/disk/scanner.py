@@ -62,9 +62,13 @@ def scan(
     under: bytes = b"",
     on_batch: Callable[[list[Row]], None] | None = None,
     stop: Callable[[], bool] = lambda: False,
+    rest_ns: int = 0,
 ) -> ScanResult:
-    """Bring the index up to the tree (or to `under` and what is below it)."""
-    passing = _Pass(root, index, filters, local_id, node, now_ns, on_batch, stop)
+    """Bring the index up to the tree (or to `under` and what is below it).
+
+    A file that was changed less than `rest_ns` ago is left for another pass, as still being written.
+    """
+    passing = _Pass(root, index, filters, local_id, node, now_ns, on_batch, stop, rest_ns)
     if under:
         passing.path(under)
         return passing.finish()
@@ -87,9 +91,10 @@ def scan_paths(
     now_ns: Callable[[], int],
     on_batch: Callable[[list[Row]], None] | None = None,
     stop: Callable[[], bool] = lambda: False,
+    rest_ns: int = 0,
 ) -> ScanResult:
     """Bring the index up to exactly these paths: a directory with all below it, a missing path as deleted."""
-    passing = _Pass(root, index, filters, local_id, node, now_ns, on_batch, stop)
+    passing = _Pass(root, index, filters, local_id, node, now_ns, on_batch, stop, rest_ns)
     covered: bytes | None = None  # the key prefix of the last path; sorted, so its descendants follow it
     for path in sorted({path for path in paths if path and path.partition(b"/")[0] != RESERVED}, key=key):
         if covered is not None and key(path).startswith(covered):
@@ -112,8 +117,10 @@ class _Pass:
         now_ns: Callable[[], int],
         on_batch: Callable[[list[Row]], None] | None,
         stop: Callable[[], bool],
+        rest_ns: int,
     ) -> None:
         root.check()
+        self._rest_ns = rest_ns
         self._root = root
         self._index = index
         self._filters = None if filters.is_empty else filters
@@ -221,7 +228,7 @@ class _Pass:
             return
         old = self._index.get([path]).get(path) if recorded else None
         try:
-            seen = self._see(path, status, directory_fd)
+            seen = None if self._is_restless(status) else self._see(path, status, directory_fd)
         except FileNotFoundError:
             if recorded:
                 self._vanished.append(path)
@@ -235,6 +242,10 @@ class _Pass:
             self.remarks.problems.append((path, STILL_WRITING))
             return
         self._add(seen, old)
+
+    def _is_restless(self, status: os.stat_result) -> bool:
+        age_ns = self._now_ns() - status.st_mtime_ns if self._rest_ns else -1
+        return stat.S_ISREG(status.st_mode) and 0 <= age_ns < self._rest_ns
 
     def _see(self, path: bytes, status: os.stat_result, directory_fd: int) -> Seen | None:
         """A path with its content, or None where that changes as it is read."""

@@ -31,6 +31,8 @@ def because(error: BaseException | None) -> str:
         return "the connection was closed"
     if isinstance(error, asyncssh.HostKeyNotVerifiable):
         return f"it can't prove its name: {error.reason}"
+    if isinstance(error, asyncssh.KeyExchangeFailed) and "host key" in error.reason:
+        return "it shows no certificate of this fleet; it hasn't been enrolled yet, or it isn't that node"
     if isinstance(error, asyncssh.PermissionDenied):
         return "it refuses this node; its plan doesn't name us yet, or our certificate has expired"
     if isinstance(error, asyncssh.ChannelOpenError):
