@@ -109,6 +109,13 @@ class Link:
             raise PeerError("the two ends hold different plans for this edge; waiting for the same one")
         if hello.replica_id == self.talk.replica.local_id:
             raise PeerError("both ends are the same directory")
+        named = plan.source.node if hello.end == "source" else plan.target.node
+        if hello.node != named:
+            raise PeerError(f"the peer says that it is {hello.node}, the plan says {named}")
+        if not (0 <= hello.replica_id < m.MAX_SEQ and 0 <= hello.max_seq < m.MAX_SEQ):
+            raise PeerError("the peer greeted with numbers that no index has")
+        if len(hello.index_id) != m.INDEX_ID_BYTES:
+            raise PeerError("the peer greeted with an index id of another length")
 
     def _start_taking(self) -> Taking:
         talk, plan = self.talk, self.talk.plan

@@ -44,6 +44,7 @@ class Taking:
         self._talk = talk
         self._ledger = Ledger()
         self._acked_seq = 0
+        self._offered_seq = 0  # by the peer's last offer, of its index
         self._remembered: set[bytes] = set()  # paths on record to be asked for again
         self._mirrored_seq = 0  # of our own index: local edits up to it were challenged
         self._offers = asyncio.Queue[Offer]()
@@ -102,7 +103,8 @@ class Taking:
             return seq if seq <= peer.max_seq else 0, index.retries(self._cursor), mirrored
 
         seq, retries, self._mirrored_seq = await self._talk.replica.work(look_up)
-        self._ledger.handled_seq = self._acked_seq = self._talk.conversation.handled_seq = seq
+        self._ledger.handled_seq = self._acked_seq = self._offered_seq = seq
+        self._talk.conversation.handled_seq = seq
         await self._talk.session.send(m.Resume(seq))
         self._ask(retries)
 
@@ -143,6 +145,11 @@ class Taking:
         require(conversation.pulls, "offered entries against the edge's direction")
         require(self._offers.qsize() < 4 * CREDIT_BATCHES, "offers beyond its credit")
         require(not isinstance(offer, m.Answers) or conversation.questions > 0, "answered what wasn't asked")
+        if not isinstance(offer, m.Answers):
+            require(self._offered_seq <= offer.seq < m.MAX_SEQ, "went back in its index")
+            self._offered_seq = offer.seq
+        if not isinstance(offer, m.IndexEnd):
+            require(len(offer.entries) <= m.MAX_BATCH_ENTRIES, "sent more entries than a batch holds")
         if isinstance(offer, m.Entries):
             conversation.peer_reopened()
             conversation.peer_end_seq = -1

@@ -20,6 +20,8 @@ from node_runtime.replica.entry import Entry
 PROTOCOL = 1
 MAX_BATCH_ENTRIES = 2_000
 MAX_MESSAGE_BYTES = 16 * 1024 * 1024  # a larger one is refused before it is read
+MAX_SEQ = 2**63  # exclusive; what an index can hold
+INDEX_ID_BYTES = 16
 BLOCK_BYTES = 1024 * 1024
 PACK_BYTES = 1024 * 1024  # small files are packed into one message up to this much content
 PACK_FILES = 256
@@ -141,6 +143,14 @@ class Progress(Message, frozen=True, tag=13):
     bytes_on_wire: int  # received in this session
 
 
+class Planned(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """One change that a dry run would have made."""
+
+    action: Literal["create", "update", "metadata", "delete", "rename", "conflict"]
+    path: bytes
+    former: bytes = b""  # of a rename: the path before it
+
+
 class Tally(msgspec.Struct, frozen=True, array_like=True):
     """What one end did in this session."""
 
@@ -154,6 +164,8 @@ class Tally(msgspec.Struct, frozen=True, array_like=True):
     conflicts: tuple[tuple[bytes, bytes | None], ...] = ()  # path, copy; None while held
     failed: tuple[tuple[bytes, str], ...] = ()  # path, reason
     files_held: int = 0  # live files in the replica
+    planned: tuple[Planned, ...] = ()  # in a dry run: what would be done, as far as a message has room
+    planned_more: int = 0  # changes that were left out of `planned`
 
 
 class Bye(Message, frozen=True, tag=12):

@@ -13,7 +13,7 @@ import os
 import shutil
 import socket
 import stat
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Generator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -164,10 +164,20 @@ async def pair_of_sessions() -> tuple[StreamSession, StreamSession]:
     return made[0], made[1]
 
 
+class _Scan:
+    """A scan that begins when it is waited for, so that none is left running where nobody does."""
+
+    def __init__(self, replica: Replica) -> None:
+        self._replica = replica
+
+    def __await__(self) -> Generator[Any, None, object]:
+        return self._replica.scan().__await__()
+
+
 def link(plan: ReplicationPlan, end: End, site: Site, session: StreamSession, manner: Manner) -> Link:
     """One end, which scans its tree as it starts."""
     talk = Talk(plan, end, site.node, site.replica, session, manner)
-    return Link(talk, asyncio.ensure_future(site.replica.scan()))
+    return Link(talk, _Scan(site.replica))
 
 
 async def sync(
@@ -193,8 +203,8 @@ class HandPeer:
         for message in messages:
             await self.session.send(message)
 
-    async def hear(self, kind: type[Any]) -> Any:
-        """The next message of this kind; others are passed over. Raises SessionClosed."""
+    async def hear(self, kind: type[Any] | tuple[type[Any], ...]) -> Any:
+        """The next message of this kind, or of one of these; others are passed over. Raises SessionClosed."""
         while True:
             message = await asyncio.wait_for(self.session.receive(), DEADLINE_S)
             if isinstance(message, kind):
