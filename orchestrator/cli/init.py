@@ -19,7 +19,9 @@ kind: Inventory
 metadata: {{name: "{name}"}}
 spec:
   defaults:
-    ssh: {{user: sync}}                   # the rest comes from your ~/.ssh/config
+    # The rest comes from your ~/.ssh/config. These fit the systemd unit that comes with syncgraph.
+    ssh: {{user: syncgraph, command: /opt/syncgraph/bin/syncgraph-node}}
+    runtime: {{state: /var/lib/syncgraph-node}}
   nodes:
     - name: hub
       address: hub.example.net          # put your own machines here
