@@ -7,6 +7,8 @@ two ends before their session begins.
 
 from __future__ import annotations
 
+from typing import Literal
+
 import msgspec
 
 from schemas.plans import ConflictPlan, Document, FilterRule, ReplicationPlan
@@ -66,6 +68,15 @@ class Moving(Document, frozen=True, tag="moving", tag_field="event"):
     bytes_on_wire: int
 
 
+class PlannedChange(Document, frozen=True):
+    """One change that a dry run would have made."""
+
+    action: Literal["create", "update", "metadata", "delete", "rename", "conflict"]
+    path: str
+    former: str | None = msgspec.field(name="from", default=None)  # of a rename: the path before it
+    end: Literal["source", "target"] = "target"  # whose tree; the source's only where changes flow both ways
+
+
 class Summary(Document, frozen=True, tag="summary", tag_field="event"):
     """What both ends did."""
 
@@ -80,6 +91,8 @@ class Summary(Document, frozen=True, tag="summary", tag_field="event"):
     seconds: float
     dry_run: bool
     files_held: int  # live files at the near end
+    planned: tuple[PlannedChange, ...] = ()  # in a dry run: by path, as far as there is room
+    planned_more: int = 0  # changes that were left out of `planned`
 
 
 class Failure(Document, frozen=True, tag="failure", tag_field="event"):

@@ -48,6 +48,7 @@ class Changing:
     def apply(self, decision: Decision, row: Row | None, supply: Supply) -> Applied:
         """Bring the disk from `row` to `decision.entry`, keeping aside first what the decision says."""
         if self._dry_run:
+            self._counts.plan(decision)
             if decision.keep_aside is not None:
                 self._counts.conflicts[decision.entry.path] = decision.keep_aside
             return Applied(Outcome.DONE, Row(decision.entry, None))

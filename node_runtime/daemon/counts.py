@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from node_runtime.exchange.messages import Tally
+from node_runtime.exchange.messages import Planned, Tally
 from node_runtime.replica.entry import Kind
 from node_runtime.replica.reconcile import Action, Decision
+
+MAX_PLANNED = 10_000  # changes that a dry run lists ...
+MAX_PLANNED_BYTES = 4 * 1024 * 1024  # ... and what their paths take up: the tally is one message
 
 
 @dataclass(slots=True)
@@ -23,6 +26,9 @@ class Counts:
     metadata: int = 0
     conflicts: dict[bytes, bytes | None] = field(default_factory=dict)
     failed: dict[bytes, str] = field(default_factory=dict)
+    planned: dict[bytes, Planned] = field(default_factory=dict)  # by path; filled by a dry run only
+    planned_bytes: int = 0
+    planned_more: int = 0
 
     def note(self, decision: Decision) -> None:
         """A decision has been carried out."""
@@ -37,6 +43,33 @@ class Counts:
             self.files += 1
             self.content_bytes += entry.size
 
+    def plan(self, decision: Decision) -> None:
+        """A dry run would carry out this decision."""
+        if decision.keep_aside is not None:
+            self._plan(Planned("conflict", decision.entry.path))
+        elif decision.action is Action.DELETE:
+            self._plan(Planned("delete", decision.entry.path))
+        elif decision.action is Action.METADATA:
+            self._plan(Planned("metadata", decision.entry.path))
+        elif decision.action is Action.CREATE:
+            self._plan(Planned("create", decision.entry.path))
+        else:
+            self._plan(Planned("update", decision.entry.path))
+
+    def plan_rename(self, former: bytes, path: bytes) -> None:
+        """A dry run would rename this, with all that is in it."""
+        self._plan(Planned("rename", path, former))
+
+    def _plan(self, change: Planned) -> None:
+        size = len(change.path) + len(change.former)
+        known = change.path in self.planned
+        full = len(self.planned) >= MAX_PLANNED or self.planned_bytes + size > MAX_PLANNED_BYTES
+        if full and not known:
+            self.planned_more += 1
+            return
+        self.planned[change.path] = change
+        self.planned_bytes += 0 if known else size
+
     def tally(self, files_held: int, problems: Mapping[bytes, str]) -> Tally:
         """As a message says it. `problems` are the paths that a scan couldn't read: they failed too."""
         return Tally(
@@ -50,6 +83,8 @@ class Counts:
             tuple(self.conflicts.items()),
             tuple({**problems, **self.failed}.items()),
             files_held,
+            tuple(self.planned.values()),
+            self.planned_more,
         )
 
     def add(self, later: Counts) -> None:

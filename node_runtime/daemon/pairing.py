@@ -27,7 +27,7 @@ from node_runtime.errors import NodeError
 from node_runtime.exchange.messages import End, Tally
 from node_runtime.exchange.session import SessionClosed
 from node_runtime.replica.path import show
-from schemas.adhoc import Event, FarEnd, Moving, Opening, Request, Start, Summary
+from schemas.adhoc import Event, FarEnd, Moving, Opening, PlannedChange, Request, Start, Summary
 from schemas.plans import ReplicaRef, ReplicationPlan
 from schemas.status import ConflictReport, PathProblem
 
@@ -55,7 +55,7 @@ async def pair(request: Request, emit: Callable[[Event], None]) -> None:
     try:
         plan = await _unless(stop, _agree(request, channel, near_path), child)
         mine, theirs = await _run(request, plan, near_path, channel, emit, stop)
-        emit(_summary(mine, theirs, time.monotonic() - began, request.dry_run))
+        emit(_summary(mine, theirs, time.monotonic() - began, request))
     except FarEndGone:
         raise NodeError(INTERRUPTED if stop.is_set() else await _why_gone(request, child)) from None
     finally:
@@ -169,7 +169,7 @@ async def _end(child: asyncio.subprocess.Process) -> None:
         await child.wait()
 
 
-def _summary(mine: Tally, theirs: Tally, seconds: float, dry_run: bool) -> Summary:
+def _summary(mine: Tally, theirs: Tally, seconds: float, request: Request) -> Summary:
     conflicts = dict(theirs.conflicts) | dict(mine.conflicts)
     failed = dict(theirs.failed) | dict(mine.failed)
     return Summary(
@@ -185,6 +185,26 @@ def _summary(mine: Tally, theirs: Tally, seconds: float, dry_run: bool) -> Summa
         ),
         failed=tuple(PathProblem(show(path), reason) for path, reason in sorted(failed.items())),
         seconds=round(seconds, 3),
-        dry_run=dry_run,
+        dry_run=request.dry_run,
         files_held=mine.files_held,
+        planned=_planned(mine, theirs, request.near_is_source),
+        planned_more=mine.planned_more + theirs.planned_more,
+    )
+
+
+def _planned(mine: Tally, theirs: Tally, near_is_source: bool) -> tuple[PlannedChange, ...]:
+    """What a dry run would do in both trees, by path."""
+    at_source, at_target = (mine, theirs) if near_is_source else (theirs, mine)
+    ends: tuple[tuple[End, Tally], ...] = (("source", at_source), ("target", at_target))
+    changes = sorted(
+        ((change, end) for end, tally in ends for change in tally.planned), key=lambda each: each[0].path
+    )
+    return tuple(
+        PlannedChange(
+            change.action,
+            show(change.path),
+            show(change.former) if change.action == "rename" else None,
+            end,
+        )
+        for change, end in changes
     )

@@ -292,6 +292,7 @@ class Target:
         and deleted one by one."""
         if self._dry_run:
             self.counts.renamed += 1
+            self.counts.plan_rename(move.source, move.target)
             below = tuple(path + b"/" for path in (move.source, move.target))
             for path in [p for p in latest if p in (move.source, move.target) or p.startswith(below)]:
                 del latest[path]

@@ -12,9 +12,16 @@ import click
 from orchestrator.cli.output import colour_wanted, echo, json_option, print_json, size_text
 
 if TYPE_CHECKING:
-    from schemas.adhoc import Moving, Summary
+    from schemas.adhoc import Moving, PlannedChange, Summary
 
 SHOWN = 20
+_MARKS = {  # as `syncgraph plan` has them
+    "create": ("+", "green"),
+    "update": ("~", "yellow"),
+    "metadata": ("~", "yellow"),
+    "delete": ("-", "red"),
+    "conflict": ("!", "yellow"),
+}
 
 
 @click.command()
@@ -22,7 +29,7 @@ SHOWN = 20
 @click.argument("target", metavar="DST")
 @click.option("--both", is_flag=True, help="Let changes flow both ways.")
 @click.option("--watch", is_flag=True, help="Go on, following changes, until Ctrl-C.")
-@click.option("--dry-run", "-n", is_flag=True, help="Say what would be done; change neither tree.")
+@click.option("--dry-run", "-n", is_flag=True, help="List what would be done; change neither tree.")
 @click.option(
     "--delete/--no-delete",
     default=None,
@@ -68,6 +75,8 @@ def command(
 
     Each is a directory here, or [user@]host:path over ssh (at most one of them). The contents are synced,
     as rsync does for "SRC/". What is overwritten or deleted is kept for 30 days in .syncgraph/versions.
+
+    A dry run lists each change: + created, ~ changed, - deleted, ! edited on both sides, old → new renamed.
 
     Exit codes: 0 in step, 1 error, 3 some paths failed, 4 conflicts are held.
 
@@ -148,10 +157,16 @@ def _as_json(summary: Summary) -> dict[str, object]:
 
     document: dict[str, object] = msgspec.to_builtins(summary)
     document.pop("event")
+    if not summary.dry_run:
+        del document["planned"], document["plannedMore"]
     return document
 
 
 def _print(summary: Summary) -> None:
+    for change in summary.planned:
+        echo(_planned(change))
+    if summary.planned_more:
+        echo(f"… and {summary.planned_more:,} more")
     for conflict in summary.conflicts[:SHOWN]:
         kept = (
             f"the other version is kept as {conflict.copy}" if conflict.copy else "held: edited on both sides"
@@ -163,6 +178,18 @@ def _print(summary: Summary) -> None:
     if more > 0:
         echo(f"          and {more} more; --json lists them all")
     echo(_verdict(summary))
+
+
+def _planned(change: PlannedChange) -> str:
+    """One line: what would become of a path. Names from a tree can't steer the reader's terminal."""
+    from orchestrator.render.values import printable
+
+    where = "  in SRC" if change.end == "source" else ""
+    if change.former is not None:
+        arrow = click.style("→", fg="yellow")
+        return f"{printable(change.former)} {arrow} {printable(change.path)}{where}"
+    mark, colour = _MARKS[change.action]
+    return f"{click.style(mark, fg=colour)} {printable(change.path)}{where}"
 
 
 def _verdict(summary: Summary) -> str:

@@ -54,6 +54,48 @@ def test_a_dry_run_changes_neither_tree(sync: Sync, tmp_path: Path) -> None:
     assert (_everything(tmp_path / "a"), _everything(tmp_path / "b")) == before
 
 
+def test_a_dry_run_lists_what_it_would_do(sync: Sync, tmp_path: Path) -> None:
+    a, b = tmp_path / "a", tmp_path / "b"
+    write(a, {"d/f": "1", "edited": "2", "mode": "3", "old": "four", "same": "5", "gone": "6"})
+    first = sync("a", "b", "--dry-run")
+    assert first.stdout.splitlines()[:-1] == [
+        "+ d", "+ d/f", "+ edited", "+ gone", "+ mode", "+ old", "+ same",
+    ]  # fmt: skip
+    done = sync("a", "b", "--json")
+    assert "planned" not in done.summary
+    write(a, {"edited": "other", "line\nbreak": "7"})
+    (a / "mode").chmod(0o600)
+    os.rename(a / "old", a / "new")
+    remove(a / "gone")
+    before = tree_of(b)
+    listed = sync("a", "b", "--dry-run", "--delete")
+    assert listed.stdout.splitlines()[:-1] == [
+        "~ edited", "- gone", "+ line\N{REPLACEMENT CHARACTER}break", "~ mode", "old → new",
+    ]  # fmt: skip
+    planned = sync("a", "b", "--dry-run", "--delete", "--json").summary["planned"]
+    assert [(each["action"], each["path"], each["from"]) for each in planned] == [
+        ("update", "edited", None),
+        ("delete", "gone", None),
+        ("create", "line\nbreak", None),
+        ("metadata", "mode", None),
+        ("rename", "new", "old"),
+    ]
+    assert tree_of(b) == before
+
+
+def test_a_dry_run_both_ways_says_whose_tree_would_change(sync: Sync, tmp_path: Path) -> None:
+    write(tmp_path / "a", {"f": "base"})
+    sync("a", "b", "--both")
+    write(tmp_path / "a", {"f": "left", "a only": "a"})
+    write(tmp_path / "b", {"f": "right!", "b only": "b"})
+    planned = sync("a", "b", "--both", "--dry-run", "--json").summary["planned"]
+    assert [(each["action"], each["path"]) for each in planned] == [
+        ("create", "a only"), ("create", "b only"), ("conflict", "f"),
+    ]  # fmt: skip
+    assert [each["end"] for each in planned[:2]] == ["target", "source"]
+    assert "+ b only  in SRC" in sync("a", "b", "--both", "--dry-run").stdout.splitlines()
+
+
 def _everything(root: Path) -> dict[str, tuple[int, int, bytes]]:
     """All below a directory with its times, nothing left out."""
     return {
