@@ -101,6 +101,7 @@ class Giving:
                     await talk.session.send(m.IndexEnd(after))
                     talk.stir()
                 continue
+            rows = rows[: m.beginning([row.entry for row in rows])]
             after = rows[-1].seq
             entries = [
                 row.entry

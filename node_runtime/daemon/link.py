@@ -213,7 +213,7 @@ class Link:
 
     async def _say_bye(self) -> None:
         self._leaving = True
-        await self.talk.session.send(m.Bye("", await self.tally()))
+        await self.talk.session.send(m.Bye("", m.fitted(await self.tally())))
 
     async def _refuse(self, reason: str) -> None:
         try:

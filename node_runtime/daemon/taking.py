@@ -27,7 +27,7 @@ from schemas.plans import digest
 
 FETCH_HIGH = 20_000  # entries that wait for content; above it no further batch is looked at
 DEFER_HIGH = 250_000  # entries held back for renames; above it they are settled early
-CHALLENGE_PATHS = 1_000
+CHALLENGE_PATHS = 250  # whose answers must fit into one message, with the vectors of thousands of writers
 ATTEMPTS = 3  # at content that keeps changing while it is read
 RETRY_S = (2.0, 5.0, 15.0, 60.0)  # between looks at paths that failed, on an edge that stays open
 BLOCK_MESSAGES = 8  # that may wait to be written

@@ -11,6 +11,7 @@ ordered and reliable.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 import msgspec
@@ -168,6 +169,30 @@ class Tally(msgspec.Struct, frozen=True, array_like=True):
     planned_more: int = 0  # changes that were left out of `planned`
 
 
+TALLY_BYTES = 4 * 1024 * 1024  # of failed and conflicting paths that one goodbye lists
+
+
+def fitted(tally: Tally) -> Tally:
+    """`tally`, its lists cut to what a message holds; the last of a cut list says how many more there are."""
+    room = TALLY_BYTES
+    shown: list[tuple[bytes, str]] = []
+    for path, reason in tally.failed:
+        room -= len(path) + 4 * len(reason)
+        if room < 0:
+            more = len(tally.failed) - len(shown)
+            shown.append((b".", f"and {more} paths more failed"))
+            break
+        shown.append((path, reason))
+    conflicts: list[tuple[bytes, bytes | None]] = []
+    room = TALLY_BYTES
+    for path, copy in tally.conflicts:
+        room -= len(path) + len(copy or b"")
+        if room < 0:
+            break
+        conflicts.append((path, copy))
+    return msgspec.structs.replace(tally, failed=tuple(shown), conflicts=tuple(conflicts))
+
+
 class Bye(Message, frozen=True, tag=12):
     """I leave. `reason` is empty where all is done; else it says what went wrong."""
 
@@ -191,6 +216,21 @@ AnyMessage = (
     | Bye
     | Progress
 )
+
+BATCH_BYTES = 4 * 1024 * 1024
+_ENTRY_BYTES, _EDIT_BYTES = 512, 20  # at most: an entry without its path, content and vectors; one counter
+
+
+def beginning(entries: Sequence[Entry], limit_bytes: int = BATCH_BYTES) -> int:
+    """How many of these entries, at least one, go into one message: vectors and paths can be long."""
+    size = 0
+    for count, entry in enumerate(entries):
+        edits = len(entry.version) + len(entry.metadata_version)
+        size += _ENTRY_BYTES + len(entry.path) + len(entry.content) + edits * _EDIT_BYTES
+        if size > limit_bytes and count:
+            return count
+    return len(entries)
+
 
 encode = msgspec.msgpack.Encoder().encode
 decode = msgspec.msgpack.Decoder(AnyMessage).decode

@@ -9,9 +9,26 @@ from pathlib import Path
 import pytest
 
 from node_runtime.daemon import taking
+from node_runtime.daemon.talk import Manner
 from node_runtime.exchange import messages
+from node_runtime.exchange.session import SessionClosed
 from schemas.plans import ConflictPlan, FilterRule
-from tests.support.engine import Site, edge, one_way, remove, sites, sync, tree_of, two_way, write
+from tests.support.engine import (
+    Site,
+    edge,
+    link,
+    one_way,
+    outcome,
+    pair_of_sessions,
+    remove,
+    sites,
+    sync,
+    tree_of,
+    two_way,
+    write,
+)
+from tests.support.entropy import Entropy
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.anyio
 
@@ -460,3 +477,96 @@ async def test_more_than_is_held_back_at_once(
         _, theirs = await sync(left, right, edge(left, right, direction))
         assert theirs.failed == ()
         assert right.tree() == left.tree() == expected
+
+
+async def test_more_failures_than_a_message_holds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with sites(tmp_path) as (left, right):
+        left.write({"good": "1"})
+        plan = one_way(left, right)
+        near, far = await pair_of_sessions()
+        source = link(plan, "source", left, near, Manner())
+        target = link(plan, "target", right, far, Manner())
+        many = {b"%d" % number + bytes(200): "it can't be done; do this or that" for number in range(80_000)}
+        running = [asyncio.create_task(each.run()) for each in (source, target)]
+        await until(lambda: target.taking is not None, "greeted")
+        assert target.taking is not None
+        target.taking.target.counts.failed.update(many)
+        assert await outcome(running) == [None, None]
+        assert source.peer_tally is not None
+        assert 0 < len(source.peer_tally.failed) < len(many)
+        assert len((await target.tally()).failed) == len(many)
+
+
+async def test_a_large_file_goes_on_where_its_session_was_cut(tmp_path: Path) -> None:
+    content = bytes(range(256)) * 200_000
+    async with sites(tmp_path) as (left, right):
+        left.write({"large": content})
+        plan = one_way(left, right)
+        near, far = await pair_of_sessions()
+        links = [link(plan, "source", left, near, Manner()), link(plan, "target", right, far, Manner())]
+        running = [asyncio.create_task(each.run()) for each in links]
+        await until(lambda: links[1].progress().bytes_on_wire > 20_000_000, "some of it has come")
+        near.close()
+        assert all(isinstance(end, SessionClosed) for end in await outcome(running))
+        first = links[1].progress().bytes_on_wire
+        assert 20_000_000 < first < len(content)
+        assert b"large" not in right.tree()
+        _, theirs = await sync(left, right, plan)
+        assert right.tree() == left.tree()
+        assert theirs.bytes_on_wire <= len(content) - first + 4096
+
+
+@pytest.mark.parametrize("seed", range(6))
+async def test_sessions_lost_at_any_moment(tmp_path: Path, direction: str, seed: int) -> None:
+    entropy = Entropy(seed)
+    async with sites(tmp_path) as (left, right):
+        left.write({f"d{n % 5}/{n}": entropy.octets(entropy.below(60_000)) for n in range(60)})
+        if direction == "two-way":
+            right.write({f"d{n % 5}/right {n}": entropy.octets(entropy.below(60_000)) for n in range(60)})
+        plan = edge(left, right, direction)
+        for _ in range(4):
+            near, far = await pair_of_sessions()
+            links = [link(plan, "source", left, near, Manner()), link(plan, "target", right, far, Manner())]
+            running = [asyncio.create_task(each.run()) for each in links]
+            cut_at = entropy.below(400_000)
+            await until(
+                lambda: near.bytes_received + far.bytes_received >= cut_at or all(t.done() for t in running),  # noqa: B023
+                "some bytes have crossed",
+            )
+            entropy.pick([near, far]).close()
+            await outcome(running)
+            victim = entropy.pick(sorted((left.root / "d1").iterdir()))
+            victim.write_bytes(entropy.octets(100))
+        mine, theirs = await sync(left, right, plan)
+        assert (mine.failed, theirs.failed) == ((), ())
+        assert left.tree() == right.tree()
+        assert not [path for path in left.tree() if b"sync-conflict" in path]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounts a small file system")
+async def test_a_full_disk_fails_what_does_not_fit_and_loses_nothing(tmp_path: Path) -> None:
+    (tmp_path / "right").mkdir()
+    if not await _run("mount", "-t", "tmpfs", "-o", "size=2m", "none", str(tmp_path / "right")):
+        pytest.skip("mounting isn't allowed here")
+    try:
+        async with sites(tmp_path) as (left, right):
+            left.write({f"{n}": bytes([n]) * 200_000 for n in range(20)})
+            left.write({"large": bytes(8_000_000)})
+            _, theirs = await sync(left, right, one_way(left, right))
+            assert 0 < len(right.tree()) < 21
+            assert {path for path, _ in theirs.failed} == set(left.tree()) - set(right.tree())
+            assert all("space" in reason for _, reason in theirs.failed)
+            assert all(left.tree()[path] == seen for path, seen in right.tree().items())
+            remove(left.root / "large")
+            for n in range(5, 20):
+                remove(left.root / f"{n}")
+            _, theirs = await sync(left, right, one_way(left, right))
+            assert left.tree().keys() - {path for path, _ in theirs.failed} <= right.tree().keys()
+    finally:
+        assert await _run("umount", "-l", str(tmp_path / "right"))
+
+
+async def _run(*command: str) -> bool:
+    quiet = asyncio.subprocess.DEVNULL
+    child = await asyncio.create_subprocess_exec(*command, stdout=quiet, stderr=quiet)
+    return await child.wait() == 0

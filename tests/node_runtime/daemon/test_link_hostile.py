@@ -30,7 +30,7 @@ from tests.support.engine import (
 
 pytestmark = pytest.mark.anyio
 
-HERE = {"x": "1", "d/y": "2", "secret.key": "hidden"}
+HERE: dict[str | bytes, str | bytes | Path | None] = {"x": "1", "d/y": "2", "secret.key": "hidden"}
 V = ((77, 1_000),)
 
 

@@ -9,8 +9,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from node_runtime.exchange.messages import AnyMessage, Message, decode, encode
+from node_runtime.exchange.messages import (
+    MAX_MESSAGE_BYTES,
+    AnyMessage,
+    Bye,
+    Entries,
+    Message,
+    Tally,
+    beginning,
+    decode,
+    encode,
+    fitted,
+)
 from node_runtime.replica.entry import Entry, Kind
+from tests.support.trees import A, file
 
 KINDS: tuple[type[Message], ...] = get_args(AnyMessage)
 SIXTY_THREE_BITS = st.integers(0, 2**63 - 1)
@@ -77,3 +89,24 @@ def test_a_flipped_byte_is_another_message_or_none(message: AnyMessage, place: i
 def test_bombs(bomb: bytes) -> None:
     with pytest.raises((msgspec.DecodeError, RecursionError)):
         decode(bomb)
+
+
+def test_batches_with_long_vectors_are_cut_to_fit() -> None:
+    everyone = tuple((who, 2**62) for who in range(1, 4_000))
+    entries = [file(f"{n}", "", {A: 1}) for n in range(2_000)]
+    entries = [msgspec.structs.replace(e, version=everyone, metadata_version=everyone) for e in entries]
+    count = beginning(entries)
+    assert 0 < count < 2_000
+    assert len(encode(Entries(entries[:count], 5))) <= MAX_MESSAGE_BYTES
+    assert beginning(entries[:1]) == 1
+    assert beginning([]) == 0
+
+
+def test_a_goodbye_fits_whatever_failed() -> None:
+    failed = tuple((b"%d" % n + bytes(100), "why it failed") for n in range(100_000))
+    conflicts = tuple((b"%d" % n + bytes(100), bytes(100)) for n in range(100_000))
+    tally = fitted(Tally(failed=failed, conflicts=conflicts))
+    assert len(encode(Bye("", tally))) <= MAX_MESSAGE_BYTES
+    assert tally.failed[-1] == (b".", f"and {len(failed) - len(tally.failed) + 1} paths more failed")
+    small = Tally(failed=failed[:5], conflicts=conflicts[:5])
+    assert fitted(small) == small
