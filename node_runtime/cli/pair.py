@@ -8,6 +8,7 @@ import sys
 import click
 import msgspec
 
+from node_runtime.cli.memory import keep_freed_buffers
 from schemas.adhoc import Event, Failure, Request
 
 
@@ -25,6 +26,7 @@ def command() -> None:
     from node_runtime.errors import NodeError
     from node_runtime.exchange.session import SessionClosed
 
+    keep_freed_buffers()
     try:
         request = msgspec.json.decode(sys.stdin.buffer.read(), type=Request)
         asyncio.run(pair(request, emit))

@@ -9,6 +9,7 @@ import click
 
 from node_runtime.cli import state_option
 from node_runtime.cli.log import LEVELS, configure
+from node_runtime.cli.memory import keep_freed_buffers
 from schemas.control import DEFAULT_PORT
 
 
@@ -60,4 +61,5 @@ def command(state: Path, listen: tuple[str, int], log_level: str, log_json: bool
     async def serve() -> None:
         await NodeRuntime(state, listen).run()
 
+    keep_freed_buffers()
     asyncio.run(serve())

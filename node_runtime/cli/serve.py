@@ -7,6 +7,7 @@ import sys
 
 import click
 
+from node_runtime.cli.memory import keep_freed_buffers
 from node_runtime.disk.errors import DiskError
 from node_runtime.errors import NodeError
 from node_runtime.exchange.session import SessionClosed
@@ -17,6 +18,7 @@ def command() -> None:
     """Be the far end of `syncgraph sync`. Its near end starts this, here or over ssh."""
     from node_runtime.daemon.adhoc import serve
 
+    keep_freed_buffers()
     try:
         asyncio.run(serve())
     except SessionClosed:
