@@ -43,8 +43,8 @@ def command(paths: tuple[Path, ...], language: str | None, out: Path | None) -> 
     """
     import orchestrator.render as render
 
+    language = language or _language_of(out)
     compiled = compile_or_stop(paths, as_json=False)
-    language = language or (SUFFIXES.get(out.suffix.lower()) if out else None) or FORMATS[0]
     draw = {"mermaid": render.mermaid, "dot": render.dot, "svg": render.svg}[language]
     text = draw(compiled)
     if out is None:
@@ -54,3 +54,16 @@ def command(paths: tuple[Path, ...], language: str | None, out: Path | None) -> 
         out.write_text(text, encoding="utf-8")
     except OSError as error:
         raise OperatorError(f"{out} can't be written: {error.strerror}; choose another file") from None
+
+
+def _language_of(out: Path | None) -> str:
+    """What the suffix of a file asks for. Raises OperatorError where it asks for what isn't drawn here."""
+    if out is None or not out.suffix:
+        return FORMATS[0]
+    language = SUFFIXES.get(out.suffix.lower())
+    if language is None:
+        raise OperatorError(
+            f"{out}: can't draw {out.suffix}; name a file that ends with {', '.join(SUFFIXES)},"
+            f" or say --format {'|'.join(FORMATS)}"
+        )
+    return language

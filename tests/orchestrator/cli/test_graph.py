@@ -41,6 +41,15 @@ def test_a_file_says_its_language_by_its_suffix(tmp_path: Path, name: str, begin
     assert (tmp_path / name).read_text("utf-8").startswith(begins)
 
 
+def test_an_unknown_suffix_is_refused_without_a_format(tmp_path: Path) -> None:
+    out = tmp_path / "x.pdf"
+    with pytest.raises(OperatorError, match=r"can't draw \.pdf; .*\.svg.*--format"):
+        run(CHAIN, "-o", str(out))
+    assert not out.exists()
+    run(CHAIN, "-o", str(out), "--format", "dot")
+    assert out.read_text("utf-8").startswith("digraph")
+
+
 def test_the_format_outweighs_the_suffix(tmp_path: Path) -> None:
     run(CHAIN, "-o", str(tmp_path / "x.svg"), "--format", "dot")
     assert (tmp_path / "x.svg").read_text("utf-8").startswith("digraph")
