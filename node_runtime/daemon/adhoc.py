@@ -215,7 +215,9 @@ async def _run_end(
     on_link: Callable[[Link], None],
 ) -> tuple[Tally, Tally]:
     takes = plan.direction == "two-way" or end == "target"
-    spec = ReplicaSpec(path, plan.filters, manner.stays, takes, WATCH_DEBOUNCE_S, WATCH_RESCAN_S)
+    # What only ever takes has nothing to say about files that somebody removed with their directory.
+    anew = plan.direction == "one-way" and end == "target"
+    spec = ReplicaSpec(path, plan.filters, manner.stays, takes, WATCH_DEBOUNCE_S, WATCH_RESCAN_S, anew)
     tending = Tending(node, state, spec, identity(), patient=False)
     try:
         session = await connect()

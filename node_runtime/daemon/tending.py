@@ -47,6 +47,7 @@ class ReplicaSpec:
     creates: bool  # some edge brings entries here, so a missing directory may be made
     debounce_s: float
     rescan_s: float
+    anew: bool = False  # a missing directory is made though an index remembers one, which is dropped
 
 
 def specs_of(plan: NodePlan) -> dict[str, ReplicaSpec]:
@@ -96,6 +97,9 @@ class Tending:
         local_id = replica_id(identity or node, spec.path)
         file = state / "replicas" / f"{local_id:016x}.db"
         self.replica = Replica(node, spec.path, file, Filters(spec.rules), local_id)
+        if spec.anew and not os.path.lexists(spec.path):
+            for name in (file.name, f"{file.name}-wal", f"{file.name}-shm"):
+                file.with_name(name).unlink(missing_ok=True)
         self._creates = spec.creates and not file.exists()
         self._open = asyncio.Event()
         self._first_scan: asyncio.Task[None] | None = None

@@ -323,3 +323,14 @@ def test_a_watch_does_not_outlive_its_program(sync: Sync, tmp_path: Path) -> Non
         wait_until(
             lambda: not sync.children(running, "pair") + sync.children(running, "serve"), "all have ended"
         )
+
+
+def test_a_target_that_was_removed_is_filled_anew_one_way_only(sync: Sync, tmp_path: Path) -> None:
+    write(tmp_path / "a", {"x": "1"})
+    assert sync("a", "b").code == 0
+    shutil.rmtree(tmp_path / "b")
+    assert sync("a", "b").code == 0
+    assert tree_of(tmp_path / "b") == tree_of(tmp_path / "a")
+    shutil.rmtree(tmp_path / "b")
+    assert sync("a", "b", "--both").code == 1  # two ways, a missing b may be an unmounted disk
+    assert (tmp_path / "a/x").read_text() == "1"
