@@ -162,6 +162,9 @@ class Edge:
         except (NodeError, DiskError, OSError) as error:
             log.warning("edge %s: %s", self.plan.edge, error)
             self._tell("failed", str(error))
+        except Exception as error:  # noqa: BLE001 - logged whole; an edge that ended here would stay ended
+            log.exception("edge %s: not foreseen; it is tried again", self.plan.edge)
+            self._tell("failed", f"{type(error).__name__}: {error}; the log has more")
         finally:
             session.close()
             if link.taking is not None:
@@ -174,7 +177,7 @@ class Edge:
         self._in_step_at = time.time()
         counts = link.taking.target.counts if link.taking is not None else Counts()
         if counts.failed:
-            self._tell("failed", f"{len(counts.failed)} paths could not be brought in step")
+            self._tell("failed", _failed_text(len(counts.failed)))
         else:
             self._tell("in-step")
 
@@ -206,9 +209,9 @@ class Edge:
         state, detail = self._state, self._detail
         problem = self.tending.problem or self.tending.replica.problem
         if seen.failed and state == "in-step":
-            state, detail = "failed", f"{len(seen.failed)} paths could not be brought in step"
+            state, detail = "failed", _failed_text(len(seen.failed))
         elif seen.held and state == "in-step":
-            state, detail = "held", f"{len(seen.held)} conflicts wait for a decision"
+            state, detail = "held", _held_text(len(seen.held))
         elif self.tending.blocked:
             state, detail = "failed", problem
         elif ROOT in self.tending.replica.problems and state == "in-step":
@@ -236,3 +239,11 @@ class Edge:
             ),
             conflict_count=len(seen.conflicts),
         )
+
+
+def _failed_text(paths: int) -> str:
+    return f"{paths:,} {'path' if paths == 1 else 'paths'} could not be brought in step"
+
+
+def _held_text(conflicts: int) -> str:
+    return f"{conflicts:,} {'conflict waits' if conflicts == 1 else 'conflicts wait'} for a decision"
