@@ -29,6 +29,9 @@ _TOP = RESERVED + b"/staging"
 _CREATE = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
 _PAGE_BYTES = 4096  # holes are told apart by pages, so that is how exactly a part's beginning is known
 _FICLONE = 0x40049409  # ioctl_ficlone(2)
+# A call of pwrite. For a larger one the kernel's cache takes memory in larger pieces, which it finds less
+# often among what was used a moment ago: on ext4 in a virtual machine 1 MiB a call wrote at half the rate.
+_WRITE_BYTES = 128 * 1024
 _COPY_BYTES = 64 * 1024 * 1024  # a call of copy_file_range
 
 
@@ -284,7 +287,7 @@ def unbroken_beginning(fd: int) -> int:
 def _write_all(fd: int, data: bytes | memoryview, offset: int) -> None:
     remaining = memoryview(data)
     while remaining:
-        written = os.pwrite(fd, remaining, offset)
+        written = os.pwrite(fd, remaining[:_WRITE_BYTES], offset)
         remaining, offset = remaining[written:], offset + written
 
 
