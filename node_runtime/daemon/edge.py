@@ -162,7 +162,7 @@ class Edge:
         except (NodeError, DiskError, OSError) as error:
             log.warning("edge %s: %s", self.plan.edge, error)
             self._tell("failed", str(error))
-        except Exception as error:  # noqa: BLE001 - logged whole; an edge that ended here would stay ended
+        except Exception as error:  # logged whole: an edge that ended by it would stay ended
             log.exception("edge %s: not foreseen; it is tried again", self.plan.edge)
             self._tell("failed", f"{type(error).__name__}: {error}; the log has more")
         finally:
