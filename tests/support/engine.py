@@ -76,12 +76,17 @@ def write(root: Path, tree: Mapping[str | bytes, Content]) -> None:
                 file.write(content.encode() if isinstance(content, str) else content)
 
 
-def same(one: Path, other: Path) -> bool:
-    """Whether two trees that are being changed are equal now."""
+def glance(root: Path) -> dict[bytes, Seen]:
+    """A tree that is being changed; nothing at all where something went while it was looked at."""
     try:
-        return tree_of(one) == tree_of(other)
-    except OSError:  # something went while it was looked at
-        return False
+        return tree_of(root)
+    except OSError:
+        return {}
+
+
+def same(one: Path, other: Path) -> bool:
+    """Whether two trees that are being changed hold something, and the same."""
+    return bool(seen := glance(one)) and seen == glance(other)
 
 
 def tree_of(root: Path) -> dict[bytes, Seen]:
