@@ -7,6 +7,7 @@ disk; the source is in the page cache, for both programs alike.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,41 +27,60 @@ class Pair:
     """A source and the two targets that it is brought to."""
 
     directory: Path
+    run: int = 0  # each has targets of its own
 
     @property
     def source(self) -> Path:
         return self.directory / "source"
 
+    @property
+    def target(self) -> Path:
+        return self.directory / f"target-{self.run}"
+
+    @property
+    def rsync_target(self) -> Path:
+        return self.directory / f"rsync-{self.run}"
+
+    @property
+    def state(self) -> Path:
+        return self.directory / f"state-{self.run}"
+
     def sync(self, *options: str) -> Measured:
-        ends = [str(self.source), str(self.directory / "target")]
-        command = [*syncgraph(), "sync", *ends, "--json", *options]
-        return run(command, environment=environment(self.directory / "state"))
+        command = [*syncgraph(), "sync", str(self.source), str(self.target), "--json", *options]
+        return run(command, environment=environment(self.state))
 
     def rsync(self, *options: str) -> Measured:
-        return run([required("rsync"), "-a", *options, f"{self.source}/", f"{self.directory}/rsync/"])
+        return run([required("rsync"), "-a", *options, f"{self.source}/", f"{self.rsync_target}/"])
 
     def clear(self) -> None:
-        """Back to where nothing was ever synced."""
-        for name in ("target", "rsync", "state"):
-            remove_tree(self.directory / name)
+        """Have no targets, and nothing that waits to be written."""
+        for tree in (self.target, self.rsync_target, self.state):
+            remove_tree(tree)
 
 
-def from_nothing(pair: Pair, runs: int, *options: str) -> tuple[list[Measured], list[Measured]]:
+def from_nothing(first: Pair, runs: int, *options: str, clear: bool) -> tuple[list[Measured], list[Measured]]:
     """Into empty targets, each program in turn.
 
     A virtual machine's memory costs several times as much when it is used for the first time, so an
-    unmeasured copy goes first; or else whoever is measured first would pay for both.
+    unmeasured copy goes first; or else whoever is measured first would pay for both. With `clear`, what was
+    made is removed before the next run, where there is no room for all. Many small files are left until the
+    end: for minutes, ext4 doesn't give their inodes away again and looks for others with each new file.
     """
-    pair.clear()
-    pair.rsync()
+    first.rsync()
+    if clear:
+        first.clear()
     ours, theirs = [], []
-    for _ in range(runs):
-        pair.clear()
+    for number in range(1, runs + 1):
+        pair = Pair(first.directory, number)
+        os.sync()
         ours.append(pair.sync(*(f"--{option}" for option in options)))
-        check_same(pair.source, pair.directory / "target")
-        pair.clear()
+        check_same(pair.source, pair.target)
+        if clear:
+            pair.clear()
+        os.sync()
         theirs.append(pair.rsync(*(f"--{option}" for option in options)))
-    pair.clear()
+        if clear:
+            pair.clear()
     return ours, theirs
 
 
@@ -81,7 +101,7 @@ def many_small(plan: Plan) -> Iterator[Figure]:
     for directory in _places(plan):
         pair = Pair(directory)
         write_tree(pair.source, MANY, MANY_BYTES)
-        ours, theirs = from_nothing(pair, plan.runs)
+        ours, theirs = from_nothing(pair, plan.runs, clear=False)
         yield Figure(
             what=f"`sync` of {MANY:,} files of 10 KB, local to local, on {_kind(directory)}",
             unit="files/s",
@@ -133,7 +153,7 @@ def large_files(plan: Plan) -> Iterator[Figure]:
 
 
 def _large(pair: Pair, plan: Plan, option: str, note: str) -> Figure:
-    ours, theirs = from_nothing(pair, plan.runs, *filter(None, [option]))
+    ours, theirs = from_nothing(pair, plan.runs, *filter(None, [option]), clear=True)
     megabytes = LARGE * LARGE_BYTES / 1e6
     theirs_mbps = sorted(rates(megabytes, theirs))
     flag = f" --{option}" if option else ""
