@@ -85,7 +85,8 @@ def _plan_figures(plan: Plan, of_what: str, peak_bytes: int | None) -> Iterator[
     asking: list[str | Path] = [*syncgraph(), "plan", plan.directory]
     checked = [run(validate, environment=settings) for _ in range(plan.runs)]
     planned = [run(new_fleet, environment=settings) for _ in range(plan.runs)]
-    asked = [run(asking, environment=settings) for _ in range(plan.runs)]
+    # 1: no node answers, which is what is measured
+    asked = [run(asking, environment=settings, expect=(1,)) for _ in range(plan.runs)]
     command = "syncgraph validate $DIR && python -m bench.plan_new_fleet $DIR"
     note = planned[-1].output.decode().strip().splitlines()[-1]
     parts = f"validate {checked[-1].seconds:.2f} s, plan {planned[-1].seconds:.2f} s; {note}"
