@@ -64,7 +64,7 @@ def from_nothing(first: Pair, runs: int, *options: str, clear: bool) -> tuple[li
     A virtual machine's memory costs several times as much when it is used for the first time, so an
     unmeasured copy goes first; or else whoever is measured first would pay for both. With `clear`, what was
     made is removed before the next run, where there is no room for all. Many small files are left until the
-    end: for minutes, ext4 doesn't give their inodes away again and looks for others with each new file.
+    end, so that no run makes files where others were just removed.
     """
     first.rsync()
     if clear:
