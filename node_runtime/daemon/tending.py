@@ -129,9 +129,9 @@ class Tending:
         if stays and self.spec.continuous:
             assert self._first_scan is not None, "opened"
             if self._first_scan.done() and self._first_scan.exception() is not None:
-                self._first_scan = asyncio.create_task(self._scan())
+                self._first_scan = asyncio.create_task(self._scan(self._rest_s))
             return self._first_scan
-        return asyncio.create_task(self._scan())
+        return asyncio.create_task(self._scan(0.0))  # a run that ends has no later look at what rests by then
 
     async def close(self) -> None:
         """Stop watching and close the replica."""
@@ -155,7 +155,7 @@ class Tending:
             self._open.set()
             return
         watcher = self._watch()
-        self._first_scan = asyncio.create_task(self._scan())
+        self._first_scan = asyncio.create_task(self._scan(self._rest_s))
         self._open.set()
         try:
             await asyncio.wait([self._first_scan])
@@ -206,7 +206,7 @@ class Tending:
             try:
                 if everything:
                     due = time.monotonic() + rescan_s
-                    await self._scan()
+                    await self._scan(self._rest_s)
                 elif dirty:
                     await self._look_at(dirty)
                 else:
@@ -249,9 +249,9 @@ class Tending:
             except TimeoutError:
                 return
 
-    async def _scan(self) -> None:
+    async def _scan(self, rest_s: float) -> None:
         try:
-            result = await self.replica.scan(self._rest_s)
+            result = await self.replica.scan(rest_s)
         except DiskError as error:
             self._block(error)
             raise

@@ -186,3 +186,12 @@ async def test_a_held_conflict_shows_in_the_status(tmp_path: Path) -> None:
         write(tmp_path / "a", {"another": "so that it isn't empty"})
         await until(lambda: same(tmp_path / "a", tmp_path / "b"), "deleting one side settles it")
         assert (tmp_path / "a" / "f").read_text() == "right"
+
+
+async def test_a_run_that_ends_takes_what_was_written_just_before(tmp_path: Path) -> None:
+    slow = SyncPlan(debounce_s=30.0)  # for the continuous edge, a file must have rested almost as long
+    write(tmp_path / "a", {"x": "an instant old"})
+    async with running(tmp_path) as (supervisor, _):
+        await supervisor.activate(plan(edge(tmp_path, "a", "b", ONCE), edge(tmp_path, "a", "c", slow)))
+        await until(lambda: "in-step" in states(supervisor)["a", "b"], "the one-time edge")
+        assert (tmp_path / "b" / "x").read_text() == "an instant old"
