@@ -94,8 +94,10 @@ class StreamSession(asyncio.Protocol):
             raise ValueError(f"a message of {len(frame)} bytes is over the limit")
         assert self._transport is not None, "send before connection_made"
         self._transport.write(_LENGTH.pack(len(frame)) + frame)
-        if not self._writable.is_set():
-            await self._writable.wait()
+        # Give the loop a turn even where there is room: else a sender that never waits would never learn
+        # that the connection is gone.
+        await asyncio.sleep(0)
+        await self._writable.wait()
 
     async def send_blocks(self, blocks: Blocks) -> None:
         """See `Session.send_blocks`; on a stream, content keeps its place among the messages."""
