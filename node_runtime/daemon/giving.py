@@ -31,6 +31,7 @@ class Giving:
     def __init__(self, talk: Talk) -> None:
         self._talk = talk
         self._credit = CREDIT_BATCHES
+        self._sent_seq = 0  # how far the peer has been offered our index, by it or by us
         self._resume: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self._wants = asyncio.Queue[m.Wanted]()
         self._challenges = asyncio.Queue[m.Challenge]()
@@ -55,7 +56,7 @@ class Giving:
     def _on_resume(self, resume: m.Resume) -> None:
         require(self._talk.conversation.offers and not self._resume.done(), "asked for an offer out of turn")
         require(0 <= resume.after_seq <= self._talk.replica.max_seq, "resumed from where it never was")
-        self._talk.conversation.acked_seq = resume.after_seq
+        self._talk.conversation.acked_seq = self._sent_seq = resume.after_seq
         self._resume.set_result(resume.after_seq)
 
     def _on_taken(self, taken: m.Taken) -> None:
@@ -63,7 +64,7 @@ class Giving:
 
     def _on_ack(self, ack: m.Ack) -> None:
         talk = self._talk.conversation
-        require(ack.seq <= self._talk.replica.max_seq, "acknowledged what it was never offered")
+        require(ack.seq <= self._sent_seq, "acknowledged what it was never offered")
         talk.acked_seq = max(talk.acked_seq, ack.seq)
 
     def _on_challenge(self, challenge: m.Challenge) -> None:
@@ -94,10 +95,12 @@ class Giving:
 
         while True:
             await replica.until(unoffered)
+            looked_to = replica.max_seq  # numbers may be empty: rows are forgotten, and a reboot leaves a gap
             rows = await replica.read(lambda: replica.reader.changes(after, m.MAX_BATCH_ENTRIES))  # noqa: B023
             if not rows:
+                after = max(after, looked_to)
                 if talk.scanned and after > conversation.offered_seq:
-                    conversation.offered_seq = after
+                    conversation.offered_seq = self._sent_seq = after
                     await talk.session.send(m.IndexEnd(after))
                     talk.stir()
                 continue
@@ -113,6 +116,7 @@ class Giving:
                 await talk.until(lambda: self._credit > 0)
                 self._credit -= 1
                 conversation.reopen()
+                self._sent_seq = after
                 await talk.session.send(m.Entries(entries, after))
 
     async def _give(self) -> None:

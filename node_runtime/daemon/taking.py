@@ -329,12 +329,12 @@ class Taking:
         while True:
             await replica.until(lambda: replica.max_seq > self._mirrored_seq)
             await talk.until(quiet)
-            after = self._mirrored_seq
+            after, looked_to = self._mirrored_seq, replica.max_seq
             rows = await replica.read(lambda: replica.reader.changes(after, m.MAX_BATCH_ENTRIES))  # noqa: B023
             edited = [row.entry for row in rows if not row.learned_from]
             wanted = [e.path for e in edited if not talk.filters.excludes(e.path, e.kind is Kind.DIRECTORY)]
             self._ask(wanted)
-            self._mirrored_seq = rows[-1].seq if rows else replica.max_seq
+            self._mirrored_seq = rows[-1].seq if rows else looked_to
             talk.stir()
 
     async def _retry(self) -> None:

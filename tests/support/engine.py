@@ -192,7 +192,13 @@ async def sync(
     manner = Manner(dry_run=dry_run, durable=False)
     near, far = await pair_of_sessions()
     links = [link(plan, "source", source, near, manner), link(plan, "target", target, far, manner)]
-    await asyncio.wait_for(asyncio.gather(*(each.run() for each in links)), DEADLINE_S)
+    running = [asyncio.create_task(each.run()) for each in links]
+    try:
+        await asyncio.wait_for(asyncio.gather(*running), DEADLINE_S)
+    finally:
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
     return await links[0].tally(), await links[1].tally()
 
 

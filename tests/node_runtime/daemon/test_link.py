@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from node_runtime.daemon import taking
+from node_runtime.daemon import replica, taking
 from node_runtime.daemon.talk import Manner
 from node_runtime.exchange import messages
 from node_runtime.exchange.session import SessionClosed
+from node_runtime.replica.filters import Filters
 from schemas.plans import ConflictPlan, FilterRule
 from tests.support.engine import (
     Site,
@@ -253,6 +254,32 @@ async def test_an_emptied_source_deletes_nothing(tmp_path: Path, direction: str)
         mine, _ = await sync(left, right, edge(left, right, direction))
         assert right.texts() == {"a": "1", "d/b": "2"}
         assert any("empty" in reason for _, reason in mine.failed)
+
+
+async def test_a_reboot_between_two_runs_is_no_change(
+    tmp_path: Path, direction: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for boot in ("first", "second", "third"):
+        monkeypatch.setattr(replica, "boot_id", lambda boot=boot: boot)
+        async with sites(tmp_path) as (left, right):
+            if boot == "first":
+                left.write({"a": "1", "d/b": "2"})
+            _, theirs = await sync(left, right, edge(left, right, direction))
+            assert right.tree() == left.tree()
+            assert theirs.files == (2 if boot == "first" else 0)
+
+
+async def test_numbers_whose_rows_are_gone_are_offered_too(tmp_path: Path, direction: str) -> None:
+    async with sites(tmp_path) as (left, right):
+        left.write({"a": "1", "b": "2"})
+        await left.replica.scan()
+        left.write({"last": "3"})
+        await left.replica.scan()
+    async with sites(tmp_path) as (left, right):
+        left.replica.filters = Filters((FilterRule("exclude", "last"),))
+        await left.replica.scan()
+        await sync(left, right, edge(left, right, direction))
+        assert right.texts() == {"a": "1", "b": "2"}
 
 
 # Two ways.

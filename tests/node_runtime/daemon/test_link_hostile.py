@@ -124,6 +124,7 @@ UNASKED: list[tuple[str, m.AnyMessage]] = [
     ("source", m.Resume(10**12)),
     ("source", m.Challenge([b"../x"])),
     ("source", m.Ack(10**12)),
+    ("source", m.Ack(1)),
     ("source", m.Want([m.Wanted(n, b"x", b"", 1, 0) for n in range(10_000)])),
 ]
 
@@ -334,3 +335,16 @@ async def test_a_peer_that_hangs_up_is_no_crash(tmp_path: Path) -> None:
             peer.session.close()
             [ended] = await outcome([running])
             assert isinstance(ended, SessionClosed)
+
+
+async def test_an_acknowledgement_may_overtake_the_count(tmp_path: Path) -> None:
+    """Honest all the same: rows can be read and offered before the index's own number follows."""
+    async with sites(tmp_path, "left", "right") as (left, right):
+        left.write(HERE)
+        async with against(left, one_way(left, right)) as (peer, _):
+            await peer.say(m.Resume(0))
+            offered: m.Entries = await peer.hear(m.Entries)
+            left.replica.index.max_seq, counted = 0, left.replica.index.max_seq
+            await peer.say(m.Ack(offered.seq), m.Want([m.Wanted(1, b"x", blake3(b"1").digest(), 1, 0)]))
+            assert (await peer.hear((m.Blocks, m.Bye))).blocks
+            left.replica.index.max_seq = counted
