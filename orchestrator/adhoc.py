@@ -87,7 +87,7 @@ def run(request: Request) -> Iterator[Event]:
 
     Ctrl-C and SIGTERM are passed on: a watch ends with its summary, anything else with an OperatorError.
     """
-    with _start_pair() as pair, _signals_passed_on(pair):
+    with _start_pair() as pair, _signals_passed_on(pair) as signals:
         assert pair.stdin is not None, "asked for"
         assert pair.stdout is not None, "asked for"
         try:
@@ -101,6 +101,8 @@ def run(request: Request) -> Iterator[Event]:
                     raise OperatorError(event.message)
                 ended = isinstance(event, Summary)
                 yield event
+            if not ended and signals:
+                raise OperatorError("interrupted; run it again to go on where it ended")
             if not ended:
                 raise OperatorError(f"syncgraph-node ended with exit code {pair.wait()} before it was done")
         except BaseException:
@@ -122,21 +124,20 @@ def _start_pair() -> subprocess.Popen[bytes]:
 
 
 @contextmanager
-def _signals_passed_on(pair: subprocess.Popen[bytes]) -> Iterator[None]:
-    """The first signal asks the near end to leave; a second one doesn't wait for it."""
-    asked = False
+def _signals_passed_on(pair: subprocess.Popen[bytes]) -> Iterator[list[int]]:
+    """The first signal asks the near end to leave; a second one doesn't wait for it. Yields what has come."""
+    signals: list[int] = []
 
     def pass_on(number: int, frame: object) -> None:
-        nonlocal asked
-        if asked:
+        if signals:
             pair.kill()
         else:
             pair.terminate()
-        asked = True
+        signals.append(number)
 
     before = {number: signal.signal(number, pass_on) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield
+        yield signals
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

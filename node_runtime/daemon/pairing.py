@@ -49,9 +49,11 @@ async def pair(request: Request, emit: Callable[[Event], None]) -> None:
     near_takes = request.both or not request.near_is_source
     if not os.path.isdir(near_path) and (os.path.lexists(near_path) or not near_takes):
         raise NodeError(f"{request.near} isn't a directory; a sync works on directories")
-    channel, child = await open_far_end(list(request.command) or local_far_end())
     stop = asyncio.Event()
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
+    asyncio.get_running_loop().add_signal_handler(
+        signal.SIGTERM, stop.set
+    )  # before there is a far end to end
+    channel, child = await open_far_end(list(request.command) or local_far_end())
     try:
         plan = await _unless(stop, _agree(request, channel, near_path), child)
         mine, theirs = await _run(request, plan, near_path, channel, emit, stop)

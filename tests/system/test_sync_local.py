@@ -334,3 +334,13 @@ def test_a_target_that_was_removed_is_filled_anew_one_way_only(sync: Sync, tmp_p
     shutil.rmtree(tmp_path / "b")
     assert sync("a", "b", "--both").code == 1  # two ways, a missing b may be an unmounted disk
     assert (tmp_path / "a/x").read_text() == "1"
+
+
+def test_interrupted_before_anything_has_begun(sync: Sync, tmp_path: Path) -> None:
+    write(tmp_path / "a", {"x": "1"})
+    with sync.started("a", "b", "--watch") as running:
+        wait_until(lambda: sync.children(running, "pair"), "the near end is being started")
+        os.killpg(running.pid, signal.SIGINT)
+        _, err = running.communicate(timeout=20)
+        assert "Traceback" not in err
+        assert running.returncode == 0 or "interrupted" in err or "Aborted" in err
