@@ -39,11 +39,3 @@ class Problem:
         where = f"{self.place}: " if self.place else ""
         hint = f"; {self.hint}" if self.hint else ""
         return f"{where}{self.severity}: {self.message}{hint} [{self.code}]"
-
-
-class DocumentError(Exception):
-    """A document can't be used. Who acts: the person who wrote it."""
-
-    def __init__(self, problems: list[Problem]) -> None:
-        super().__init__("\n".join(map(str, problems)))
-        self.problems = problems

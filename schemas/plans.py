@@ -78,10 +78,6 @@ class ReplicationPlan(Document, frozen=True, omit_defaults=True):
     deletes: Deletes = "propagate"
     target_changes: TargetChanges = "revert"  # one-way only: what a local edit at the target becomes
 
-    def replica_at(self, node: str) -> ReplicaRef:
-        """The end of this edge on `node`; the source's where both ends are on it."""
-        return self.source if self.source.node == node else self.target
-
 
 class PeerAddress(Document, frozen=True):
     """Where a peer's node runtime listens for sessions."""

@@ -309,3 +309,8 @@ def nearest(word: str, known: Iterable[str]) -> str:
 
 def _folded(word: str) -> str:
     return word.casefold().replace("_", "").replace("-", "")
+
+
+def printable(text: str) -> str:
+    """`text` without what could steer a terminal: what documents, nodes and trees hold is theirs."""
+    return "".join(each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in text)

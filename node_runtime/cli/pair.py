@@ -22,7 +22,6 @@ def emit(event: Event) -> None:
 def command() -> None:
     """Bring two directories in step. `syncgraph sync` starts this; people call that."""
     from node_runtime.daemon.pairing import pair
-    from node_runtime.disk.errors import DiskError
     from node_runtime.errors import NodeError
     from node_runtime.exchange.session import SessionClosed
 
@@ -33,6 +32,6 @@ def command() -> None:
     except SessionClosed as closed:
         emit(Failure(closed.reason or "the far end left"))
         sys.exit(1)
-    except (NodeError, DiskError, msgspec.DecodeError) as error:
+    except (NodeError, msgspec.DecodeError) as error:
         emit(Failure(str(error)))
         sys.exit(1)

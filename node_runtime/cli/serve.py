@@ -8,7 +8,6 @@ import sys
 import click
 
 from node_runtime.cli.memory import keep_freed_buffers
-from node_runtime.disk.errors import DiskError
 from node_runtime.errors import NodeError
 from node_runtime.exchange.session import SessionClosed
 
@@ -23,6 +22,6 @@ def command() -> None:
         asyncio.run(serve())
     except SessionClosed:
         sys.exit(1)  # the near end says why
-    except (NodeError, DiskError) as error:
+    except NodeError as error:
         click.echo(f"syncgraph-node serve: {error}", err=True)
         sys.exit(1)

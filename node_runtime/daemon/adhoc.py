@@ -28,8 +28,8 @@ from node_runtime import VERSION
 from node_runtime.daemon.link import Link
 from node_runtime.daemon.talk import Manner, Talk
 from node_runtime.daemon.tending import ReplicaSpec, Tending
-from node_runtime.disk.errors import DiskError
 from node_runtime.errors import NodeError, PeerError
+from node_runtime.exchange.conversation import offers, pulls
 from node_runtime.exchange.messages import Bye, End, Tally
 from node_runtime.net.stream import StreamSession
 from schemas.adhoc import FarEnd, Opening, Request, Start
@@ -214,16 +214,16 @@ async def _run_end(
     connect: Callable[[], Awaitable[StreamSession]],
     on_link: Callable[[Link], None],
 ) -> tuple[Tally, Tally]:
-    takes = plan.direction == "two-way" or end == "target"
+    takes = pulls(plan.direction, end)
     # What only ever takes has nothing to say about files that somebody removed with their directory.
-    anew = plan.direction == "one-way" and end == "target"
+    anew = takes and not offers(plan.direction, end)
     spec = ReplicaSpec(path, plan.filters, manner.stays, takes, WATCH_DEBOUNCE_S, WATCH_RESCAN_S, anew)
     tending = Tending(node, state, spec, identity(), patient=False)
     try:
         session = await connect()
         try:
             await tending.opened()
-        except (NodeError, DiskError) as error:
+        except NodeError as error:
             await session.send(Bye(str(error), Tally()))
             session.close()
             raise

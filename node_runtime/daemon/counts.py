@@ -5,12 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from node_runtime.exchange.messages import Planned, Tally
+from node_runtime.exchange.messages import Planned, PlannedAction, Tally
 from node_runtime.replica.entry import Kind
 from node_runtime.replica.reconcile import Action, Decision
 
 MAX_PLANNED = 10_000  # changes that a dry run lists ...
 MAX_PLANNED_BYTES = 4 * 1024 * 1024  # ... and what their paths take up: the tally is one message
+
+PLANNED: dict[Action, PlannedAction] = {
+    Action.CREATE: "create",
+    Action.UPDATE: "update",
+    Action.METADATA: "metadata",
+    Action.DELETE: "delete",
+}
 
 
 @dataclass(slots=True)
@@ -45,16 +52,8 @@ class Counts:
 
     def plan(self, decision: Decision) -> None:
         """A dry run would carry out this decision."""
-        if decision.keep_aside is not None:
-            self._plan(Planned("conflict", decision.entry.path))
-        elif decision.action is Action.DELETE:
-            self._plan(Planned("delete", decision.entry.path))
-        elif decision.action is Action.METADATA:
-            self._plan(Planned("metadata", decision.entry.path))
-        elif decision.action is Action.CREATE:
-            self._plan(Planned("create", decision.entry.path))
-        else:
-            self._plan(Planned("update", decision.entry.path))
+        action = "conflict" if decision.keep_aside is not None else PLANNED[decision.action]
+        self._plan(Planned(action, decision.entry.path))
 
     def plan_rename(self, former: bytes, path: bytes) -> None:
         """A dry run would rename this, with all that is in it."""

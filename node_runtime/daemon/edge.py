@@ -18,8 +18,8 @@ from node_runtime.daemon.replica import ROOT
 from node_runtime.daemon.schedule import Schedules
 from node_runtime.daemon.talk import Manner, Talk
 from node_runtime.daemon.tending import Tending
-from node_runtime.disk.errors import DiskError
 from node_runtime.errors import NodeError
+from node_runtime.exchange.conversation import dials
 from node_runtime.exchange.messages import End, Hello
 from node_runtime.exchange.session import SessionClosed
 from node_runtime.net.stream import StreamSession
@@ -60,10 +60,8 @@ class Edge:
 
     @property
     def dials(self) -> bool:
-        """Whether this end opens the session. On one node alone, the target's does."""
-        if self.plan.source.node == self.plan.target.node:
-            return self.end == "target"
-        return self.plan.dials == self._node
+        """Whether this end opens the session."""
+        return dials(self.plan, self.end, self._node)
 
     async def forget(self) -> None:
         """The edge is gone from the plan: declared again, a one-time edge runs again."""
@@ -159,7 +157,7 @@ class Edge:
             return True
         except SessionClosed as closed:
             self._tell("connecting", closed.reason)
-        except (NodeError, DiskError, OSError) as error:
+        except (NodeError, OSError) as error:
             log.warning("edge %s: %s", self.plan.edge, error)
             self._tell("failed", str(error))
         except Exception as error:  # logged whole: an edge that ended by it would stay ended

@@ -15,7 +15,6 @@ from node_runtime.daemon.giving import Giving
 from node_runtime.daemon.taking import Taking
 from node_runtime.daemon.talk import Talk
 from node_runtime.daemon.target import BadEntry, Target
-from node_runtime.disk.errors import DiskError
 from node_runtime.errors import NodeError, PeerError
 from node_runtime.exchange import messages as m
 from node_runtime.exchange.conversation import Event, OutOfTurn
@@ -70,7 +69,7 @@ class Link:
         except (OutOfTurn, BadEntry, PeerError) as error:
             await self._refuse(str(error))
             raise PeerError(str(error)) from error
-        except (NodeError, DiskError) as error:
+        except NodeError as error:
             await self._refuse(f"{self.talk.node}: {error}")
             raise
 

@@ -42,7 +42,7 @@ FAR_END_EXIT_S = 10.0
 async def pair(request: Request, emit: Callable[[Event], None]) -> None:
     """Carry out a request; SIGTERM ends a watch in good order.
 
-    Raises NodeError, DiskError or SessionClosed where it can't be done.
+    Raises NodeError or SessionClosed where it can't be done.
     """
     began = time.monotonic()
     near_path = whole_path(request.near)

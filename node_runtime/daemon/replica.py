@@ -56,7 +56,6 @@ class Replica:
         self.local_id = replica_id(node, path) if local_id is None else local_id
         self.problems: dict[bytes, str] = {}  # what the last scan couldn't do, by path
         self.problem = ""  # the same in a sentence
-        self.scanned_at: float | None = None  # Unix time, seconds, of the last scan that ended
         self._index_file = index_file
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="replica")
         self._reader_thread = ThreadPoolExecutor(1, thread_name_prefix="reader")
@@ -68,7 +67,7 @@ class Replica:
         self._pruned_at = 0.0
 
     async def open(self, create: bool) -> None:
-        """Open the tree and its index. Raises NodeError (DiskError) where that can't be done."""
+        """Open the tree and its index. Raises NodeError where that can't be done."""
         await self.work(lambda: self._open(create))
         self.reader = await self.read(self.index.reader)
 
@@ -138,7 +137,6 @@ class Replica:
         async with self._scanning:
             result = await self.work(lambda: self._scan(rest_s))
         await self._settle_down(result, tries=0 if rest_s else 3)
-        self.scanned_at = time.time()
         await self.count()
         self.notify()
         return result

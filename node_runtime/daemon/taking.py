@@ -53,9 +53,7 @@ class Taking:
         self._to_ask: deque[m.Challenge] = deque()
         self._unanswered = 0  # challenges sent whose answers weren't looked at yet
         self._deferred: list[tuple[Entry, Batch]] = []
-        self._last: list[
-            tuple[Entry, Batch]
-        ] = []  # as above, and not to be settled before the offer is whole
+        self._last: list[tuple[Entry, Batch]] = []  # not to be settled before the offer is whole
         self._attempts: dict[bytes, int] = {}
         self._looking = False  # a batch is being decided
         self._disowned = False  # the source holds nothing at all, so it isn't asked what must go

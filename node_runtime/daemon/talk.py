@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from node_runtime.daemon.replica import Replica
 from node_runtime.exchange import messages as m
-from node_runtime.exchange.conversation import Conversation, OutOfTurn, offers, pulls
+from node_runtime.exchange.conversation import Conversation, OutOfTurn, dials, offers, pulls
 from node_runtime.exchange.session import Session
 from node_runtime.replica.filters import Filters
 from schemas.plans import ReplicationPlan
@@ -65,10 +65,8 @@ class Talk:
 
     @property
     def ends_it(self) -> bool:
-        """Whether this end closes a run that doesn't stay. On one node alone, the target's end does."""
-        if self.plan.source.node == self.plan.target.node:
-            return self.end == "target"
-        return self.plan.dials == self.node
+        """Whether this end closes a run that doesn't stay."""
+        return dials(self.plan, self.end, self.node)
 
     @property
     def bell(self) -> asyncio.Event:

@@ -270,8 +270,7 @@ class Target:
 
     def _failed(self, peer: Entry, row: Row | None, applied: Applied) -> Step:
         if row is not None and row.entry.kind is Kind.DIRECTORY and applied.reason == NOT_EMPTY:
-            mirrors = self._rules.one_way and self._rules.target_changes == "revert"
-            if mirrors:
+            if self._rules.mirrors:
                 self._stubborn[peer.path] = peer  # what is in it goes first, once the source disowns it
             else:
                 # Something unknown lives in it: the directory stays, and the peer learns that it does.
@@ -325,13 +324,13 @@ class Target:
         before the rename is seen as one.
         """
         restless = []
+        rows = self._index.get(path for before, target in moved for path in (before.entry.path, target))
         for before, target in moved:
             for path in (before.entry.path, target):
                 peer = latest.pop(path, None)
                 if peer is None:
                     continue
-                row = self._index.get([path]).get(path)
-                decision = self._decide(row, peer)
+                decision = self._decide(rows.get(path), peer)
                 if decision.entry.deleted:
                     self._keep(Row(decision.entry, None), decision)
                     continue

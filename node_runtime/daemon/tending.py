@@ -21,9 +21,11 @@ from node_runtime.daemon.replica import Replica
 from node_runtime.disk.errors import DiskError
 from node_runtime.disk.scanner import STILL_WRITING
 from node_runtime.errors import NodeError
+from node_runtime.exchange.conversation import pulls
+from node_runtime.exchange.messages import End
 from node_runtime.replica.filters import Filters
 from node_runtime.replica.version import replica_id
-from schemas.plans import FilterRule, NodePlan, ReplicationPlan
+from schemas.plans import FilterRule, NodePlan, ReplicaRef, ReplicationPlan
 
 if TYPE_CHECKING:
     from node_runtime.disk.watcher import Watcher
@@ -54,9 +56,10 @@ def specs_of(plan: NodePlan) -> dict[str, ReplicaSpec]:
     """What each replica of this node must be, by path."""
     edges: dict[str, list[tuple[ReplicationPlan, bool]]] = {}
     for edge in plan.edges:
-        for end, takes in ((edge.source, edge.direction == "two-way"), (edge.target, True)):
-            if end.node == plan.node:
-                edges.setdefault(end.path, []).append((edge, takes))
+        ends: tuple[tuple[End, ReplicaRef], ...] = (("source", edge.source), ("target", edge.target))
+        for end, replica in ends:
+            if replica.node == plan.node:
+                edges.setdefault(replica.path, []).append((edge, pulls(edge.direction, end)))
     return {path: _spec(path, uses) for path, uses in edges.items()}
 
 
@@ -144,7 +147,7 @@ class Tending:
             try:
                 await self.replica.open(self._creates)
                 break
-            except (DiskError, NodeError) as error:
+            except NodeError as error:
                 if not self._patient:
                     raise
                 self.problem = str(error)
@@ -200,7 +203,7 @@ class Tending:
                 await asyncio.wait_for(self._touched.wait(), min(rescan_s, CHECK_S))
                 await self._rest()
             except TimeoutError:
-                self._scan_all |= self.blocked or time.monotonic() >= due
+                self._scan_all |= time.monotonic() >= due
             dirty, self._dirty = self._dirty, set()
             everything, self._scan_all = self._scan_all or self.blocked, False
             try:

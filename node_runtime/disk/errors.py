@@ -9,6 +9,8 @@ from __future__ import annotations
 import errno
 import os
 
+from node_runtime.errors import NodeError
+
 _ADVICE = {
     errno.ENOSPC: "free space on this file system",
     errno.EDQUOT: "free space within the quota or raise it",
@@ -32,7 +34,7 @@ _ADVICE = {
 }
 
 
-class DiskError(Exception):
+class DiskError(NodeError):
     """The operator has to act; the message says what to do. Nothing was changed by the failed step."""
 
 

@@ -222,8 +222,6 @@ class PartFile:
         self._size = size
         self._hasher = blake3()
         if os.fstat(fd).st_size > size:
-            os.ftruncate(fd, 0)
-        if os.fstat(fd).st_size > size:
             os.ftruncate(fd, 0)  # it can't be this content's beginning
         self.have = unbroken_beginning(fd)  # bytes from offset 0 that needn't be asked for
         self._resumed = self.have > 0

@@ -17,7 +17,7 @@ from collections import deque
 from dataclasses import dataclass, field
 
 from node_runtime.exchange.messages import End, InStep
-from schemas.plans import Direction
+from schemas.plans import Direction, ReplicationPlan
 
 
 class State(enum.Enum):
@@ -64,6 +64,14 @@ def pulls(direction: Direction, end: End) -> bool:
 def offers(direction: Direction, end: End) -> bool:
     """Whether entries flow away from this end."""
     return direction == "two-way" or end == "source"
+
+
+def dials(plan: ReplicationPlan, end: End, node: str) -> bool:
+    """Whether this end opens the session, and closes a run that doesn't stay. On one node alone, the
+    target's does."""
+    if plan.source.node == plan.target.node:
+        return end == "target"
+    return plan.dials == node
 
 
 @dataclass(slots=True)

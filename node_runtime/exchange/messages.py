@@ -144,10 +144,13 @@ class Progress(Message, frozen=True, tag=13):
     bytes_on_wire: int  # received in this session
 
 
+PlannedAction = Literal["create", "update", "metadata", "delete", "rename", "conflict"]
+
+
 class Planned(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """One change that a dry run would have made."""
 
-    action: Literal["create", "update", "metadata", "delete", "rename", "conflict"]
+    action: PlannedAction
     path: bytes
     former: bytes = b""  # of a rename: the path before it
 

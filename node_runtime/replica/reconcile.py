@@ -56,6 +56,11 @@ class Rules(msgspec.Struct, frozen=True):
     target_changes: TargetChanges  # one-way only
     conflict: ConflictPlan
 
+    @property
+    def mirrors(self) -> bool:
+        """Whether this end undoes its own edits."""
+        return self.one_way and self.target_changes == "revert"
+
 
 class Decision(msgspec.Struct, frozen=True):
     """What to do about one peer entry."""
@@ -83,7 +88,7 @@ def reconcile(local: Entry | None, peer: Entry, rules: Rules, now_s: int) -> Dec
         return Decision(Action.MERGE if peer.deleted else Action.CREATE, peer, learned_exactly=True)
     if local == peer:
         return _nothing(local, peer, "")
-    if rules.one_way and rules.target_changes == "revert":
+    if rules.mirrors:
         return _decide(local, peer, _mirror(local, peer, rules, now_s))
     if local.same_content(peer):
         return _decide(local, peer, _merge_same_content(local, peer))

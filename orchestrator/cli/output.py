@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 import click
 
 from schemas.errors import Place, Problem
+from schemas.text import printable
 
 if TYPE_CHECKING:
     from orchestrator.load import Loaded
@@ -97,11 +98,11 @@ def print_problems(problems: Sequence[Problem], *, err: bool = True) -> None:
         where = click.style(f"{problem.place}: ", bold=True) if problem.place else ""
         severity = click.style(f"{problem.severity}:", fg=tint, bold=True)
         code = click.style(f"[{problem.code}]", dim=True)
-        echo(f"{where}{severity} {_printable(problem.message)} {code}", err=err)
+        echo(f"{where}{severity} {printable(problem.message)} {code}", err=err)
         if problem.place:
             _print_source(problem.place, sources, tint, err=err)
         if problem.hint:
-            echo(f"    {click.style('=', fg='cyan')} {_printable(problem.hint)}", err=err)
+            echo(f"    {click.style('=', fg='cyan')} {printable(problem.hint)}", err=err)
     if len(problems) > MAX_PRINTED:
         echo(f"… and {len(problems) - MAX_PRINTED:,} more; --json lists them all", err=err)
     if problems:
@@ -163,7 +164,7 @@ def _print_source(place: Place, sources: dict[str, list[str]], tint: str, *, err
     line = lines[place.line - 1].replace("\t", " ")
     at = min(place.column - 1, len(line))
     start = max(0, at - MAX_SOURCE_LINE // 2)
-    shown = _printable(line[start : start + MAX_SOURCE_LINE])
+    shown = printable(line[start : start + MAX_SOURCE_LINE])
     number = f"{place.line:>5} | "
     echo(click.style(number, dim=True) + shown.rstrip(), err=err)
     echo(
@@ -189,8 +190,3 @@ def _source_lines(file: str) -> list[str]:
     except OSError:
         return []
     return _LINE_BREAK.split(text)
-
-
-def _printable(text: str) -> str:
-    """`text` without what would steer a terminal: a document can't write to its reader's screen."""
-    return "".join(each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in text)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from orchestrator.cli.output import colour_wanted, echo, json_option, print_json, size_text
+from schemas.text import printable
 
 if TYPE_CHECKING:
     from schemas.adhoc import Moving, PlannedChange, Summary
@@ -168,12 +169,11 @@ def _print(summary: Summary) -> None:
     if summary.planned_more:
         echo(f"… and {summary.planned_more:,} more")
     for conflict in summary.conflicts[:SHOWN]:
-        kept = (
-            f"the other version is kept as {conflict.copy}" if conflict.copy else "held: edited on both sides"
-        )
-        echo(f"{click.style('conflict', fg='yellow')}  {conflict.path}  {kept}")
+        copy = conflict.copy
+        kept = f"the other version is kept as {printable(copy)}" if copy else "held: edited on both sides"
+        echo(f"{click.style('conflict', fg='yellow')}  {printable(conflict.path)}  {kept}")
     for problem in summary.failed[:SHOWN]:
-        echo(f"{click.style('failed', fg='red')}    {problem.path}  {problem.reason}")
+        echo(f"{click.style('failed', fg='red')}    {printable(problem.path)}  {printable(problem.reason)}")
     more = len(summary.failed) - SHOWN
     if more > 0:
         echo(f"          and {more} more; --json lists them all")
@@ -181,9 +181,7 @@ def _print(summary: Summary) -> None:
 
 
 def _planned(change: PlannedChange) -> str:
-    """One line: what would become of a path. Names from a tree can't steer the reader's terminal."""
-    from orchestrator.render.values import printable
-
+    """One line: what would become of a path."""
     where = "  in SRC" if change.end == "source" else ""
     if change.former is not None:
         arrow = click.style("→", fg="yellow")

@@ -12,7 +12,8 @@ from itertools import groupby
 from typing import Any
 
 from orchestrator.plan.change import SYMBOLS, Action, Change, FieldChange, Plan
-from orchestrator.render.values import DURATIONS, duration, printable
+from orchestrator.render.values import DURATIONS, duration
+from schemas.text import printable
 
 SHOWN_ALIKE = 8  # of more changes that differ only in their nodes, so many are listed
 

@@ -1,4 +1,4 @@
-"""How single values of a plan read: durations with their units, never a character that steers a terminal."""
+"""How single values of a plan read: durations with their units."""
 
 from __future__ import annotations
 
@@ -16,8 +16,3 @@ def duration(seconds: float) -> str:
         if count:
             parts.append(f"{count}{name}")
     return "".join(parts) or "0s"
-
-
-def printable(text: str) -> str:
-    """Text from documents and nodes, fit for a terminal."""
-    return "".join(each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in text)

@@ -55,19 +55,7 @@ class Authority:
 
     def user_certificate(self, node: str, public_key: str, now: float) -> str:
         """Lets the holder of `public_key` dial peers as `node`; one line in OpenSSH format."""
-        certificate = self._key.generate_user_certificate(
-            _node_key(public_key),
-            key_id=node,
-            serial=_serial(),
-            principals=[node],
-            valid_after=now - BACKDATE_S,
-            valid_before=now + NODE_LIFETIME_S,
-            permit_x11_forwarding=False,
-            permit_agent_forwarding=False,
-            permit_port_forwarding=False,
-            permit_pty=False,
-            permit_user_rc=False,
-        )
+        certificate = self._certify_user(_node_key(public_key), node, now, NODE_LIFETIME_S)
         return _line(certificate.export_certificate())
 
     def host_certificate(self, node: str, public_key: str, now: float) -> str:
@@ -85,20 +73,25 @@ class Authority:
     def login(self, now: float) -> Login:
         """A fresh key and its certificate, to talk to runtimes' own ports during one run."""
         key = asyncssh.generate_private_key(KEY_ALGORITHM)
-        certificate = self._key.generate_user_certificate(
-            key.convert_to_public(),
-            key_id=ORCHESTRATOR_PRINCIPAL,
+        public = key.convert_to_public()
+        return Login(key, self._certify_user(public, ORCHESTRATOR_PRINCIPAL, now, LOGIN_LIFETIME_S))
+
+    def _certify_user(
+        self, key: asyncssh.SSHKey, principal: str, now: float, lifetime_s: float
+    ) -> asyncssh.SSHCertificate:
+        return self._key.generate_user_certificate(
+            key,
+            key_id=principal,
             serial=_serial(),
-            principals=[ORCHESTRATOR_PRINCIPAL],
+            principals=[principal],
             valid_after=now - BACKDATE_S,
-            valid_before=now + LOGIN_LIFETIME_S,
+            valid_before=now + lifetime_s,
             permit_x11_forwarding=False,
             permit_agent_forwarding=False,
             permit_port_forwarding=False,
             permit_pty=False,
             permit_user_rc=False,
         )
-        return Login(key, certificate)
 
     def sign(self, plan: NodePlan, generation: int) -> SignedPlan:
         """The envelope that a node accepts: the plan's own text, bound to its node and a generation."""

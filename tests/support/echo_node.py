@@ -71,8 +71,7 @@ class EchoSupervisor:
         self.plans.append(plan)
         for edge in plan.edges:
             if edge.dials == self.node:
-                peer = edge.replica_at(self.node)
-                other = edge.target.node if peer == edge.source else edge.source.node
+                other = edge.target.node if edge.source.node == self.node else edge.source.node
                 self._tasks[edge.edge] = asyncio.create_task(self._keep(edge.edge, other))
 
     async def _keep(self, edge: str, peer: str) -> None:

@@ -192,7 +192,7 @@ class Replica:
             decision.action is Action.UPDATE and result.kind is not Kind.DIRECTORY
         )
         if goes and local is not None and local.kind is Kind.DIRECTORY and self._is_occupied(peer.path):
-            if not whole or (rules.one_way and rules.target_changes == "revert"):
+            if not whole or rules.mirrors:
                 return False  # a mirror has no say: it tries again until the children are gone
             self._stay(local, peer, now_s)
             return True

@@ -344,3 +344,15 @@ def test_interrupted_before_anything_has_begun(sync: Sync, tmp_path: Path) -> No
         _, err = running.communicate(timeout=20)
         assert "Traceback" not in err
         assert running.returncode == 0 or "interrupted" in err or "Aborted" in err
+
+
+def test_a_name_in_a_tree_cannot_steer_the_terminal(sync: Sync, tmp_path: Path) -> None:
+    name = "clear\x1b[2Jscreen"
+    write(tmp_path / "a", {name: "1"})
+    assert sync("a", "b", "--both").code == 0
+    write(tmp_path / "a", {name: "from a"})
+    write(tmp_path / "b", {name: "from b, longer"})
+    held = sync("a", "b", "--both", "--conflict", "hold")
+    assert held.code == 4
+    assert "clear" in held.stdout
+    assert "\x1b" not in held.stdout
