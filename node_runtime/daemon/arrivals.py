@@ -1,8 +1,8 @@
 """Content on its way in: from blocks in any order to whole, verified files. Runs in the replica's
 worker thread.
 
-A small file comes in one block and is staged in one go. A larger one is written where its blocks belong,
-into a part file that survives a crash, and is verified whole before anything trusts it.
+A small file comes in one block and goes straight to its place. A larger one is written where its blocks
+belong, into a part file that survives a crash, and is verified whole before anything trusts it.
 """
 
 from __future__ import annotations
@@ -12,8 +12,9 @@ from dataclasses import dataclass
 
 from node_runtime.daemon.replica import Replica
 from node_runtime.daemon.target import Target
+from node_runtime.disk.applier import Arrived
 from node_runtime.disk.errors import ContentMismatch, DiskError, explain
-from node_runtime.disk.staging import PartFile, Staged
+from node_runtime.disk.staging import PartFile, verified
 from node_runtime.exchange.conversation import Batch
 from node_runtime.exchange.fetch import Request
 from node_runtime.exchange.messages import Block
@@ -47,12 +48,15 @@ class Arrivals:
     def take(self, pieces: Sequence[Piece]) -> dict[int, Failure]:
         """Write blocks, and place each file whose last block it was. Returns failures by request number."""
         failures: dict[int, Failure] = {}
+        self._target.look_ahead(
+            entry.path for each in pieces if each.last for entry, _ in each.request.wanted_by
+        )
         for piece in pieces:
             number = piece.request.number
             if number in failures:
                 continue
             try:
-                staged = self._stage(piece)
+                arrived = self._complete(piece)
             except ContentMismatch as error:
                 failures[number] = Failure(str(error), changed=True)
             except DiskError as error:
@@ -60,8 +64,8 @@ class Arrivals:
             except OSError as error:
                 failures[number] = Failure(explain(error), changed=False)
             else:
-                if staged is not None:
-                    self._target.place([entry for entry, _ in piece.request.wanted_by], staged)
+                if arrived is not None:
+                    self._target.place([entry for entry, _ in piece.request.wanted_by], arrived)
             if number in failures:
                 self._drop(number)
         self._target.flush()
@@ -72,11 +76,11 @@ class Arrivals:
         for number in list(self._parts):
             self._drop(number)
 
-    def _stage(self, piece: Piece) -> Staged | None:
+    def _complete(self, piece: Piece) -> Arrived | None:
         request, block = piece.request, piece.block
         self._target.counts.bytes_on_wire += len(block.content)
         if piece.last and not block.offset and len(block.content) == request.size:
-            return self._staging.write_small(request.content, block.content)
+            return verified(request.content, block.content)
         part = self._parts.get(request.number)
         if part is None:
             part = self._parts[request.number] = self._staging.begin(request.content, request.size)

@@ -13,15 +13,15 @@ import msgspec
 
 from node_runtime.daemon.counts import Counts
 from node_runtime.daemon.replica import Replica
-from node_runtime.disk.applier import Applied, Outcome
-from node_runtime.disk.staging import Staged
+from node_runtime.disk.applier import Applied, Arrived, Outcome
+from node_runtime.disk.staging import Loose
 from node_runtime.replica.entry import Kind, Row
 from node_runtime.replica.reconcile import Action, Decision
 from node_runtime.replica.version import EMPTY, bump
 
-EMPTY_CONTENT = bytes.fromhex("af1349b9f5f9a1a6a0404dea36dcc9499bcb25c9adc112b7cc9a93cae41f3262")  # of b""
+_EMPTY = Loose(bytes.fromhex("af1349b9f5f9a1a6a0404dea36dcc9499bcb25c9adc112b7cc9a93cae41f3262"), b"")
 
-Supply: TypeAlias = Staged | bytes | None  # content: staged, held under another path, or not here
+Supply: TypeAlias = Arrived | bytes | None  # content: fetched, held under another path, or not here
 
 
 class Changing:
@@ -32,7 +32,6 @@ class Changing:
     ) -> None:
         """`rows` and `counts` are the target's own: decided and not yet in the index, and done so far."""
         self._index = replica.index
-        self._staging = replica.staging
         self._applier = replica.applier
         self._local_id = local_id
         self._rows = rows
@@ -89,6 +88,4 @@ class Changing:
             return self._applier.make_symlink(entry, expected)
         if isinstance(supply, bytes):
             return self._applier.copy_file(entry, supply, expected)
-        if supply is None:
-            supply = self._staging.write_small(EMPTY_CONTENT, b"")
-        return self._applier.place_file(entry, supply, expected)
+        return self._applier.place_file(entry, supply or _EMPTY, expected)

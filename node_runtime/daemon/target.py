@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from node_runtime.daemon.changing import Changing, Supply
 from node_runtime.daemon.counts import Counts
 from node_runtime.daemon.replica import ROOT, Replica
-from node_runtime.disk.applier import NOT_EMPTY, Applied, Outcome
+from node_runtime.disk.applier import NOT_EMPTY, Applied, Arrived, Outcome
 from node_runtime.disk.detect import RACY_NS
 from node_runtime.disk.staging import Staged
 from node_runtime.exchange.messages import BLOCK_BYTES
@@ -76,6 +76,7 @@ class Target:
         self._peer_id = peer_id
         self._dry_run = dry_run
         self._rows: dict[bytes, Row] = {}  # decided, not yet in the index
+        self._ahead: dict[bytes, Row | None] = {}  # what the index says, as far as it was read ahead
         self._stubborn: dict[bytes, Entry] = {}  # deletions of directories that weren't empty yet
         self._unsynced = False
         self._waiting: dict[bytes, Entry] = {}  # deferred directories: made early where a child can't wait
@@ -142,19 +143,25 @@ class Target:
         self.flush()
         return fetch
 
-    def place(self, entries: Sequence[Entry], staged: Staged) -> None:
+    def look_ahead(self, paths: Iterable[bytes]) -> None:
+        """Read the rows of what `place` is about to be called for at once, until the next `flush`."""
+        wanted = list(paths)
+        self._ahead = {**dict.fromkeys(wanted), **self._index.get(wanted)}
+
+    def place(self, entries: Sequence[Entry], arrived: Arrived) -> None:
         """Content has arrived: the first entry takes it, the others copy. The caller flushes."""
-        supply: Supply = staged
+        supply: Supply = arrived
         for entry in entries:
             self._make_way(entry.path)
             if self._carry_out(entry, supply) is Step.FETCH:
                 self.counts.failed[entry.path] = "the copy beside it changed; it is fetched again later"
             row = self._rows.get(entry.path)
-            if supply is staged and row is not None and row.entry.same_content(entry):
+            if supply is arrived and row is not None and row.entry.same_content(entry):
                 supply = entry.path
                 if len(entries) > 1:
                     self.flush()  # the index must not say that the old content is still there
-        self._replica.staging.discard(staged)  # still there only where no entry took it
+        if isinstance(arrived, Staged):
+            self._replica.staging.discard(arrived)  # still there only where no entry took it
 
     def unfinished(self) -> list[bytes]:
         """Paths that were handled and aren't as the peer has them: to be asked for again. From any thread."""
@@ -172,6 +179,7 @@ class Target:
             self._index.put(list(self._rows.values()))
             self._replica.notify()
         self._rows.clear()
+        self._ahead.clear()
 
     # One entry.
 
@@ -219,7 +227,7 @@ class Target:
                 row, decision = known
                 known = None
             else:
-                row = self._rows.get(peer.path) or self._index.get([peer.path]).get(peer.path)
+                row = self._row(peer.path)
                 decision = self._decide(row, peer)
             if decision.action is Action.NOTHING:
                 return self._over(peer)
@@ -251,6 +259,11 @@ class Target:
             return self._over(peer)
         self.counts.failed[peer.path] = "it keeps changing here; it is tried again later"
         return Step.DONE
+
+    def _row(self, path: bytes) -> Row | None:
+        if path in self._rows:
+            return self._rows[path]
+        return self._ahead[path] if path in self._ahead else self._index.get([path]).get(path)
 
     def _over(self, peer: Entry) -> Step:
         failed = self.counts.failed

@@ -17,7 +17,7 @@ import stat
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import wraps
-from typing import Concatenate, ParamSpec
+from typing import Concatenate, ParamSpec, TypeAlias
 
 from msgspec.structs import replace
 
@@ -35,10 +35,12 @@ from node_runtime.disk.publish import (
     set_mtime,
 )
 from node_runtime.disk.root import Root, mtime_of, open_regular, stamp_of
-from node_runtime.disk.staging import Staged, Staging
+from node_runtime.disk.staging import Loose, Staged, Staging
 from node_runtime.disk.versions import Versions
 from node_runtime.replica.entry import Entry, Kind, Row, Stamp
 from node_runtime.replica.path import show
+
+Arrived: TypeAlias = Staged | Loose  # content that was fetched
 
 NOT_EMPTY = "not empty"  # the reason of a directory that still holds something
 
@@ -97,16 +99,24 @@ class Applier:
         self._publisher = Publisher(root, staging, versions, keep_versions=keep_versions)
 
     @_as_outcome
-    def place_file(self, entry: Entry, staged: Staged, expected: Row | None) -> Applied:
-        """Publish staged content. Unless DONE it stays staged, for another try or `Staging.discard`."""
-        if staged.content != entry.content:
-            raise DiskError("the staged content isn't the entry's")
+    def place_file(self, entry: Entry, arrived: Arrived, expected: Row | None) -> Applied:
+        """Publish verified content. Unless DONE, what is staged stays so, for another try or `discard`."""
+        if arrived.content != entry.content:
+            raise DiskError("the content isn't the entry's")
         with self._publisher.place(entry.path) as target:
             target.expect(expected)
-            source = Place(self._staging.fd, staged.name, b"")
-            made = dress(source, entry)
-            self._publisher.install(source, target, expected)
-            self._staging.release(staged)
+            if isinstance(arrived, Loose) and (expected is None or expected.entry.deleted):
+                stamp = self._publisher.create(arrived, entry, target)
+                if stamp is not None:
+                    return _done(entry, stamp)
+            staged = self._staging.stage(arrived) if isinstance(arrived, Loose) else arrived
+            try:
+                made = dress(staged.name, entry, self._staging.fd)
+                self._publisher.install(Place(self._staging.fd, staged.name, b""), target, expected)
+                self._staging.release(staged)
+            finally:
+                if staged is not arrived:
+                    self._staging.discard(staged)
             return _done(entry, target.stamp_after(made))
 
     @_as_outcome

@@ -44,6 +44,21 @@ class Staged:
     size: int
 
 
+@dataclass(frozen=True, slots=True)
+class Loose:
+    """Whole and verified content in memory, small enough to be written straight to its place."""
+
+    content: bytes
+    data: bytes | memoryview
+
+
+def verified(content: bytes, data: bytes | memoryview) -> Loose:
+    """Content that came in one piece. Raises ContentMismatch."""
+    if blake3(data).digest() != content:
+        raise ContentMismatch("the bytes don't match their announced hash", resumed=False)
+    return Loose(content, data)
+
+
 class Staging:
     """The staging directory of one root, used by one thread."""
 
@@ -67,11 +82,9 @@ class Staging:
             self._fd = self._root.reserved(b"staging")
         return self._fd
 
-    def write_small(self, content: bytes, data: bytes | memoryview) -> Staged:
-        """Stage content that came in one piece."""
-        if blake3(data).digest() != content:
-            raise ContentMismatch("the bytes don't match their announced hash", resumed=False)
-        name = self._take(content)
+    def stage(self, loose: Loose) -> Staged:
+        """Give content from memory a name here."""
+        name = self._take(loose.content)
         with self._reported(name):
             try:
                 fd = os.open(name, _CREATE | os.O_EXCL, 0o600, dir_fd=self.fd)
@@ -79,10 +92,10 @@ class Staging:
                 os.unlink(name, dir_fd=self.fd)
                 fd = os.open(name, _CREATE | os.O_EXCL, 0o600, dir_fd=self.fd)
             try:
-                _write_all(fd, data, 0)
+                write_all(fd, loose.data, 0)
             finally:
                 os.close(fd)
-        return self._ready(Staged(name, content, len(data)))
+        return self._ready(Staged(name, loose.content, len(loose.data)))
 
     def begin(self, content: bytes, size: int) -> PartFile:
         """Start, or go on with, content that comes in blocks."""
@@ -233,7 +246,7 @@ class PartFile:
             self.discard()
             raise ContentMismatch("a block lies beyond the file's announced size", resumed=False)
         with self._staging._reported(self._name):
-            _write_all(self._fd, data, offset)
+            write_all(self._fd, data, offset)
         if offset == self._hashed_to:
             self._hasher.update(data)
             self._hashed_to += len(data)
@@ -282,7 +295,8 @@ def unbroken_beginning(fd: int) -> int:
     return size if hole == size else hole - hole % _PAGE_BYTES
 
 
-def _write_all(fd: int, data: bytes | memoryview, offset: int) -> None:
+def write_all(fd: int, data: bytes | memoryview, offset: int) -> None:
+    """Write until everything is written."""
     remaining = memoryview(data)
     while remaining:
         written = os.pwrite(fd, remaining[:_WRITE_BYTES], offset)
@@ -308,5 +322,5 @@ def copy_bytes(source_fd: int, target_fd: int, size: int) -> None:
         data = os.pread(source_fd, min(1024 * 1024, size - offset), offset)
         if not data:
             return
-        _write_all(target_fd, data, offset)
+        write_all(target_fd, data, offset)
         offset += len(data)

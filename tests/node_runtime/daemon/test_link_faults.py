@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from node_runtime.daemon import taking
-from node_runtime.daemon.talk import Manner
+from node_runtime.daemon.link import Link
+from node_runtime.daemon.talk import Manner, Talk
 from node_runtime.exchange import messages
 from node_runtime.exchange.session import SessionClosed
 from schemas.plans import FilterRule
@@ -173,13 +174,21 @@ async def test_more_failures_than_a_message_holds(tmp_path: Path, monkeypatch: p
         left.write({"good": "1"})
         plan = one_way(left, right)
         near, far = await pair_of_sessions()
-        source = link(plan, "source", left, near, Manner())
+        failed = asyncio.Event()
+
+        async def scan_after_the_failures() -> None:
+            await failed.wait()
+            await left.replica.scan()
+
+        talk = Talk(plan, "source", left.node, left.replica, near, Manner())
+        source = Link(talk, scan_after_the_failures())
         target = link(plan, "target", right, far, Manner())
         many = {b"%d" % number + bytes(200): "it can't be done; do this or that" for number in range(80_000)}
         running = [asyncio.create_task(each.run()) for each in (source, target)]
         await until(lambda: target.taking is not None, "greeted")
         assert target.taking is not None
         target.taking.target.counts.failed.update(many)
+        failed.set()
         assert await outcome(running) == [None, None]
         assert source.peer_tally is not None
         assert 0 < len(source.peer_tally.failed) < len(many)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import subprocess
@@ -14,14 +15,14 @@ import pytest
 from blake3 import blake3
 from msgspec.structs import replace
 
-from node_runtime.disk import syscalls
+from node_runtime.disk import applier, publish, syscalls
 from node_runtime.disk.applier import NOT_EMPTY, Applied, Applier, Outcome
 from node_runtime.disk.errors import DiskError
 from node_runtime.disk.index import Index
 from node_runtime.disk.root import Root
-from node_runtime.disk.staging import Staged, Staging
+from node_runtime.disk.staging import Loose, Staged, Staging, verified
 from node_runtime.disk.versions import Versions
-from node_runtime.replica.entry import Entry, Kind, Row
+from node_runtime.replica.entry import Entry, Kind, Row, Stamp
 from tests.node_runtime.disk.conftest import Scan
 
 MTIME_NS = 1_600_000_000_123_456_789
@@ -54,11 +55,14 @@ class Bench:
         self.staging = Staging(root)
         self.applier = Applier(root, index, self.staging, Versions(root), keep_versions=keep_versions)
 
+    def arrived(self, content: bytes) -> Loose:
+        return verified(blake3(content).digest(), content)
+
     def stage(self, content: bytes) -> Staged:
-        return self.staging.write_small(blake3(content).digest(), content)
+        return self.staging.stage(self.arrived(content))
 
     def place(self, path: bytes, content: bytes, expected: Row | None = None, mode: int = 0o640) -> Applied:
-        return self.applier.place_file(file_entry(path, content, mode), self.stage(content), expected)
+        return self.applier.place_file(file_entry(path, content, mode), self.arrived(content), expected)
 
     def row(self, path: bytes) -> Row:
         self.rescan()
@@ -75,14 +79,16 @@ class Bench:
         }
 
     def staged(self) -> list[str]:
-        return os.listdir(self.tree / ".syncgraph" / "staging")
+        directory = self.tree / ".syncgraph" / "staging"
+        return os.listdir(directory) if directory.exists() else []
 
 
 @pytest.fixture(params=["exchange", "link"])
 def renaming(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """File systems that can swap names, and those that can't."""
+    """File systems that can swap names and make nameless files, and those that can do neither."""
     if request.param == "link":
         monkeypatch.setattr(syscalls, "_renameat2", None)
+        monkeypatch.setattr(publish, "_DESCRIPTORS", "/nowhere")
     return str(request.param)
 
 
@@ -108,6 +114,37 @@ def test_a_new_file(bench: Bench) -> None:
     assert (status.st_mtime_ns, status.st_mode & 0o7777) == (MTIME_NS, 0o640)
     assert_settled(bench, applied)
     assert (bench.staged(), bench.kept()) == ([], {})
+
+
+def test_a_file_system_without_nameless_files_is_found_out(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = os.open
+
+    def refusing(path: str | bytes, flags: int, *args: int, **kwargs: int) -> int:
+        if flags & os.O_TMPFILE == os.O_TMPFILE:
+            raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
+        return real(path, flags, *args, **kwargs)
+
+    monkeypatch.setattr(os, "open", refusing)
+    assert_settled(bench, bench.place(b"f", b"text"))
+    assert ((bench.tree / "f").read_bytes(), bench.staged()) == (b"text", [])
+
+
+def test_a_save_while_a_new_file_is_being_made_is_not_lost(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = publish.dress
+
+    def after_a_save(file: int | bytes, entry: Entry, directory_fd: int | None = None) -> Stamp:
+        (bench.tree / "f").write_bytes(b"saved an instant ago")
+        return real(file, entry, directory_fd)
+
+    monkeypatch.setattr(publish, "dress", after_a_save)
+    monkeypatch.setattr(applier, "dress", after_a_save)
+    assert bench.place(b"f", b"new").outcome is Outcome.MOVED
+    assert (bench.tree / "f").read_bytes() == b"saved an instant ago"
+    assert bench.staged() == []
 
 
 def test_missing_parents_are_made(bench: Bench) -> None:
@@ -471,7 +508,7 @@ def test_a_full_disk_is_told_and_harms_nothing(small_disk: Path, index: Index) -
     big = os.urandom(1_000_000)
     digest = blake3(big).digest()
     with pytest.raises(DiskError, match="no space left on device; free space"):
-        staging.write_small(digest, big)
+        staging.stage(verified(digest, big))
     with pytest.raises(DiskError, match="no space left on device; free space"):
         staging.begin(digest, len(big))
     source = small_disk.parent / "source"
@@ -551,7 +588,7 @@ from blake3 import blake3
 from node_runtime.disk.applier import Applier, Outcome
 from node_runtime.disk.index import Index
 from node_runtime.disk.root import Root
-from node_runtime.disk.staging import Staging
+from node_runtime.disk.staging import Staging, verified
 from node_runtime.disk.versions import Versions
 from node_runtime.replica.entry import Entry, Kind
 tree, state = sys.argv[1:]
@@ -562,7 +599,7 @@ with Index.open(Path(state) / "i.db", 1, "b") as index:
     applier = Applier(root, index, staging, Versions(root))
     def place(path):
         entry = Entry(path, Kind.FILE, False, 1, 5, 0o600, blake3(b"1").digest(), ((1, 9),), ((1, 9),), "p")
-        return applier.place_file(entry, staging.write_small(entry.content, b"1"), None)
+        return applier.place_file(entry, staging.stage(verified(entry.content, b"1")), None)
     mine, theirs = place(b"mine/f"), place(b"theirs/f")
     assert mine.outcome is Outcome.DONE, mine
     assert theirs.outcome is Outcome.FAILED and "permission denied; give the account" in theirs.reason, theirs
@@ -590,7 +627,7 @@ def test_read_only_directories_open_for_their_owner_alone() -> None:
 
 def test_a_working_directory_that_was_removed_is_made_again(bench: Bench) -> None:
     assert bench.place(b"one", b"1").outcome is Outcome.DONE
-    shutil.rmtree(bench.tree / ".syncgraph")
+    shutil.rmtree(bench.tree / ".syncgraph", ignore_errors=True)  # it isn't there before it is needed
     two = bench.place(b"two", b"2")
     assert two.outcome is Outcome.DONE
     assert bench.place(b"two", b"3", two.row).outcome is Outcome.DONE

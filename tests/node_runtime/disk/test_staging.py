@@ -12,7 +12,7 @@ from blake3 import blake3
 
 from node_runtime.disk.errors import ContentMismatch, DiskError
 from node_runtime.disk.root import Root
-from node_runtime.disk.staging import Staging
+from node_runtime.disk.staging import Staging, verified
 
 BLOCK = 64 * 1024
 CONTENT = random.Random(1).randbytes(5 * BLOCK + 17)
@@ -49,7 +49,7 @@ def test_blocks_in_any_order(tree: Path, staging: Staging, seed: int) -> None:
 
 def test_the_directory_is_closed_to_others(tree: Path, staging: Staging) -> None:
     assert not where(tree).exists()  # a tree that is only read stays untouched
-    staged = staging.write_small(blake3(b"x").digest(), b"x")
+    staged = staging.stage(verified(blake3(b"x").digest(), b"x"))
     assert where(tree).stat().st_mode & 0o777 == 0o700
     assert (where(tree) / os.fsdecode(staged.name)).stat().st_mode & 0o777 == 0o600
 
@@ -68,7 +68,7 @@ def test_a_missing_block_is_noticed(tree: Path, staging: Staging, missing: int) 
 
 def test_wrong_bytes_are_removed(tree: Path, staging: Staging) -> None:
     with pytest.raises(ContentMismatch):
-        staging.write_small(DIGEST, CONTENT[:-1] + b"?")
+        verified(DIGEST, CONTENT[:-1] + b"?")
     part = staging.begin(DIGEST, len(CONTENT))
     with pytest.raises(ContentMismatch, match="beyond the file's announced size"):
         part.write(len(CONTENT) - 1, b"ab")
@@ -132,7 +132,7 @@ def test_the_same_content_twice_at_once(tree: Path, root: Root, staging: Staging
             part.write(offset, block)
     names = {part.finish().name for part in (one, two, three)}
     assert len(names) == 3
-    small = [staging.write_small(blake3(b"s").digest(), b"s") for _ in range(2)]
+    small = [staging.stage(verified(blake3(b"s").digest(), b"s")) for _ in range(2)]
     assert small[0].name != small[1].name
     assert len(os.listdir(where(tree))) == 5
     elsewhere.close()
@@ -164,7 +164,7 @@ def test_copying_verifies(tree: Path, staging: Staging) -> None:
 def test_a_link_in_place_of_the_directory_is_refused(tree: Path, root: Root, tmp_path: Path) -> None:
     (tree / ".syncgraph").symlink_to(tmp_path)
     with pytest.raises(DiskError, match="working directory"):
-        Staging(root).write_small(blake3(b"x").digest(), b"x")
+        Staging(root).stage(verified(blake3(b"x").digest(), b"x"))
     assert not (tmp_path / "staging").exists()
 
 
@@ -172,10 +172,10 @@ def test_discarding_what_was_placed_spares_the_same_content_that_came_since(
     tree: Path, staging: Staging
 ) -> None:
     digest = blake3(b"s").digest()
-    placed = staging.write_small(digest, b"s")
+    placed = staging.stage(verified(digest, b"s"))
     os.rename(where(tree) / os.fsdecode(placed.name), tree / "placed")
     staging.release(placed)
-    since = staging.write_small(digest, b"s")
+    since = staging.stage(verified(digest, b"s"))
     assert since.name == placed.name
     staging.discard(placed)
     assert os.listdir(where(tree)) == [os.fsdecode(since.name)]
