@@ -42,6 +42,7 @@ class Arrivals:
 
     def __init__(self, replica: Replica, target: Target) -> None:
         self._staging = replica.staging
+        self._batch = replica.applier.batch
         self._target = target
         self._parts: dict[int, PartFile] = {}
 
@@ -51,25 +52,30 @@ class Arrivals:
         self._target.look_ahead(
             entry.path for each in pieces if each.last for entry, _ in each.request.wanted_by
         )
-        for piece in pieces:
-            number = piece.request.number
-            if number in failures:
-                continue
-            try:
-                arrived = self._complete(piece)
-            except ContentMismatch as error:
-                failures[number] = Failure(str(error), changed=True)
-            except DiskError as error:
-                failures[number] = Failure(str(error), changed=False)
-            except OSError as error:
-                failures[number] = Failure(explain(error), changed=False)
-            else:
-                if arrived is not None:
-                    self._target.place([entry for entry, _ in piece.request.wanted_by], arrived)
-            if number in failures:
-                self._drop(number)
+        with self._batch():
+            for piece in pieces:
+                number = piece.request.number
+                if number in failures:
+                    continue
+                failure = self._take(piece)
+                if failure is not None:
+                    failures[number] = failure
+                    self._drop(number)
         self._target.flush()
         return failures
+
+    def _take(self, piece: Piece) -> Failure | None:
+        try:
+            arrived = self._complete(piece)
+        except ContentMismatch as error:
+            return Failure(str(error), changed=True)
+        except DiskError as error:
+            return Failure(str(error), changed=False)
+        except OSError as error:
+            return Failure(explain(error), changed=False)
+        if arrived is not None:
+            self._target.place([entry for entry, _ in piece.request.wanted_by], arrived)
+        return None
 
     def close(self) -> None:
         """Leave what is unfinished for the next session to go on from."""

@@ -200,10 +200,12 @@ class Tending:
         due = time.monotonic() + rescan_s
         while True:
             try:
-                await asyncio.wait_for(self._touched.wait(), min(rescan_s, CHECK_S))
-                await self._rest()
+                async with asyncio.timeout(min(rescan_s, CHECK_S)):
+                    await self._touched.wait()
             except TimeoutError:
                 self._scan_all |= time.monotonic() >= due
+            else:
+                await self._rest()
             dirty, self._dirty = self._dirty, set()
             everything, self._scan_all = self._scan_all or self.blocked, False
             try:
@@ -248,7 +250,8 @@ class Tending:
         for _ in range(MAX_DEBOUNCES):
             self._touched.clear()
             try:
-                await asyncio.wait_for(self._touched.wait(), self.spec.debounce_s)
+                async with asyncio.timeout(self.spec.debounce_s):
+                    await self._touched.wait()
             except TimeoutError:
                 return
 

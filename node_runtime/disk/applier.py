@@ -73,10 +73,10 @@ def _as_outcome(method: _Method[_Arguments]) -> _Method[_Arguments]:
     def attempt(self: Applier, /, *args: _Arguments.args, **kwargs: _Arguments.kwargs) -> Applied:
         try:
             return method(self, *args, **kwargs)
-        except Moved as moved:
-            return Applied(Outcome.MOVED, reason=str(moved))
-        except FileNotFoundError:
-            return Applied(Outcome.MOVED, reason="it is no longer there")
+        except (Moved, FileNotFoundError) as error:
+            self._publisher.leave()  # it may be the directory that has gone
+            reason = str(error) if isinstance(error, Moved) else "it is no longer there"
+            return Applied(Outcome.MOVED, reason=reason)
         except OSError as error:
             if error.errno in (errno.ENOTEMPTY, errno.EEXIST):  # both are what rmdir may say
                 return Applied(Outcome.FAILED, reason=NOT_EMPTY)
@@ -97,18 +97,19 @@ class Applier:
         self._index = index
         self._staging = staging
         self._publisher = Publisher(root, staging, versions, keep_versions=keep_versions)
+        self.batch = self._publisher.batch
 
     @_as_outcome
     def place_file(self, entry: Entry, arrived: Arrived, expected: Row | None) -> Applied:
         """Publish verified content. Unless DONE, what is staged stays so, for another try or `discard`."""
         if arrived.content != entry.content:
             raise DiskError("the content isn't the entry's")
-        with self._publisher.place(entry.path) as target:
-            target.expect(expected)
+        with self._publisher.place_next(entry.path) as target:
             if isinstance(arrived, Loose) and (expected is None or expected.entry.deleted):
                 stamp = self._publisher.create(arrived, entry, target)
                 if stamp is not None:
                     return _done(entry, stamp)
+            target.expect(expected)
             staged = self._staging.stage(arrived) if isinstance(arrived, Loose) else arrived
             try:
                 made = dress(staged.name, entry, self._staging.fd)

@@ -17,7 +17,7 @@ import errno
 import os
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 
 from node_runtime.disk import syscalls
 from node_runtime.disk.errors import DiskError
@@ -84,15 +84,48 @@ class Publisher:
         self._versions = versions
         self._keep_versions = keep_versions
         self._nameless = os.path.isdir(_DESCRIPTORS)  # until the file system says that it has none
+        self._batch: ExitStack | None = None  # holds the open directory
+        self._open: tuple[bytes, int] | None = None  # its path and descriptor
+
+    @contextmanager
+    def batch(self) -> Iterator[None]:
+        """Within it, `place_next` leaves a file's directory open for the next file in it."""
+        with ExitStack() as self._batch:
+            try:
+                yield
+            finally:
+                self._batch = self._open = None
 
     @contextmanager
     def place(self, path: bytes, *, make_parents: bool = True) -> Iterator[Place]:
         """The place of a path; its directory can be changed meanwhile, even if its own mode forbids it."""
-        reason = unsafe_because(path)
-        if reason:
-            raise DiskError(f"refused: {reason}")
-        with self._parent_fd(path, make_parents) as fd, _writable(fd):
+        self.leave()
+        with self._directory(path, make_parents) as fd:
             yield Place(fd, path.rpartition(b"/")[2], path)
+
+    def place_next(self, path: bytes) -> AbstractContextManager[Place]:
+        """The same, for one file after the other in one directory, where there is a batch."""
+        if self._batch is None:
+            return self.place(path)
+        directory, _, name = path.rpartition(b"/")
+        if self._open is None or self._open[0] != directory:
+            self.leave()
+            self._open = directory, self._batch.enter_context(self._directory(path, make_parents=True))
+        else:
+            _require_safe(path)
+        return nullcontext(Place(self._open[1], name, path))
+
+    def leave(self) -> None:
+        """Look a batch's directory up anew the next time."""
+        if self._batch is not None:
+            self._open = None
+            self._batch.close()
+
+    @contextmanager
+    def _directory(self, path: bytes, make_parents: bool) -> Iterator[int]:
+        _require_safe(path)
+        with self._parent_fd(path, make_parents) as fd, _writable(fd):
+            yield fd
 
     def create(self, loose: Loose, entry: Entry, target: Place) -> Stamp | None:
         """Make a new file whole: it has no name until its content and metadata are there.
@@ -208,6 +241,12 @@ class Publisher:
             yield fd
         finally:
             os.close(fd)
+
+
+def _require_safe(path: bytes) -> None:
+    reason = unsafe_because(path)
+    if reason:
+        raise DiskError(f"refused: {reason}")
 
 
 def rename_new(source: Place, target: Place) -> None:

@@ -147,6 +147,30 @@ def test_a_save_while_a_new_file_is_being_made_is_not_lost(
     assert bench.staged() == []
 
 
+def test_a_batch_notices_that_its_directory_was_removed(bench: Bench) -> None:
+    with bench.applier.batch():
+        assert bench.place(b"d/one", b"1").outcome is Outcome.DONE
+        shutil.rmtree(bench.tree / "d")
+        assert bench.place(b"d/two", b"2").outcome is Outcome.MOVED
+        assert bench.place(b"d/two", b"2").outcome is Outcome.DONE
+        assert bench.place(b"e/three", b"3").outcome is Outcome.DONE
+    assert (bench.tree / "d/two").read_bytes() == b"2"
+    assert (bench.tree / "e/three").read_bytes() == b"3"
+
+
+def test_a_batch_leaves_no_directory_open_and_none_writable(bench: Bench) -> None:
+    (bench.tree / "d").mkdir(mode=0o555)
+    assert bench.place(b"before", b"0").outcome is Outcome.DONE
+    before = len(os.listdir("/proc/self/fd"))
+    with bench.applier.batch():
+        assert bench.place(b"d/one", b"1").outcome is Outcome.DONE
+        assert bench.applier.make_directory(directory_entry(b"d/e"), None).outcome is Outcome.DONE
+        assert bench.place(b"d/e/two", b"2").outcome is Outcome.DONE
+        assert bench.place(b"d/../three", b"3").outcome is Outcome.FAILED
+        assert bench.place(b"d/e/../four", b"4").outcome is Outcome.FAILED
+    assert (len(os.listdir("/proc/self/fd")), (bench.tree / "d").stat().st_mode & 0o777) == (before, 0o555)
+
+
 def test_missing_parents_are_made(bench: Bench) -> None:
     assert bench.place(b"a/b/c/f", b"text").outcome is Outcome.DONE
     assert (bench.tree / "a/b/c/f").read_bytes() == b"text"
