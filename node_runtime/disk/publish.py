@@ -139,6 +139,8 @@ class Publisher:
         try:
             fd = os.open(".", os.O_WRONLY | os.O_TMPFILE | os.O_CLOEXEC, 0o600, dir_fd=target.fd)
         except OSError as error:
+            if not os.fstat(target.fd).st_nlink:  # on ext4 "not permitted" in a directory that was removed
+                raise Moved("its directory is no longer there") from None
             if error.errno not in _NO_NAMELESS:
                 raise
             self._nameless = False
