@@ -166,12 +166,17 @@ def request_for(
     watch: bool,
     dry_run: bool,
     durable: bool,
+    whole_file: bool | None,
     conflict: str,
     exclude: Sequence[str],
     ssh: str,
     remote_command: str,
 ) -> Request:
-    """The request that a command line means. Raises OperatorError."""
+    """The request that a command line means. Raises OperatorError.
+
+    `whole_file` None: files that changed cross whole only between two directories of this machine, where
+    reading both versions costs more than copying one.
+    """
     from schemas.plans import ConflictPlan, FilterRule
 
     here, there = parse_location(source), parse_location(target)
@@ -188,6 +193,7 @@ def request_for(
         watch=watch,
         dry_run=dry_run,
         durable=durable,
+        delta=bool(near.host or far.host) if whole_file is None else not whole_file,
         conflict=ConflictPlan(policy=conflict),  # type: ignore[arg-type]  # click has checked it
         filters=tuple(FilterRule("exclude", pattern) for pattern in exclude),
     )

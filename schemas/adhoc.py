@@ -27,6 +27,7 @@ class Request(Document, frozen=True):
     watch: bool
     dry_run: bool
     durable: bool
+    delta: bool  # fetch of a changed file what differs
     conflict: ConflictPlan
     filters: tuple[FilterRule, ...]
 
@@ -56,6 +57,7 @@ class Start(Document, frozen=True):
     stays: bool
     dry_run: bool
     durable: bool
+    delta: bool
 
 
 class Moving(Document, frozen=True, tag="moving", tag_field="event"):

@@ -253,7 +253,7 @@ async def serve() -> None:
         return  # the near end says why
     far_end: End = "source" if start.far_is_source else "target"
     node = (start.plan.source if start.far_is_source else start.plan.target).node
-    manner = Manner(stays=start.stays, dry_run=start.dry_run, durable=start.durable)
+    manner = Manner(start.stays, start.dry_run, start.durable, start.delta)
     await run_end(start.plan, far_end, node, path, manner, channel.session)
 
 

@@ -7,9 +7,10 @@ belong, into a part file that survives a crash, and is verified whole before any
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from node_runtime.daemon.assembly import Assembly
 from node_runtime.daemon.replica import Replica
 from node_runtime.daemon.target import Target
 from node_runtime.disk.applier import Arrived
@@ -41,6 +42,7 @@ class Arrivals:
     """The part files of one session."""
 
     def __init__(self, replica: Replica, target: Target) -> None:
+        self._root = replica.root
         self._staging = replica.staging
         self._batch = replica.applier.batch
         self._target = target
@@ -60,7 +62,7 @@ class Arrivals:
                 failure = self._take(piece)
                 if failure is not None:
                     failures[number] = failure
-                    self._drop(number)
+                    self.drop(number)
         self._target.flush()
         return failures
 
@@ -77,25 +79,32 @@ class Arrivals:
             self._target.place([entry for entry, _ in piece.request.wanted_by], arrived)
         return None
 
+    def assemble(self, request: Request[Batch], assembly: Assembly) -> Iterator[None]:
+        """Write what is here of a content to its part, a step at a time."""
+        part = self._parts[request.number] = self._staging.begin(request.content, request.size)
+        yield from assembly.fill(part, self._root, request.wanted_by[0][0].path)
+
     def close(self) -> None:
         """Leave what is unfinished for the next session to go on from."""
         for number in list(self._parts):
-            self._drop(number)
+            self.drop(number)
+
+    def drop(self, number: int) -> None:
+        """Leave what has come of a request for another try."""
+        part = self._parts.pop(number, None)
+        if part is not None:
+            part.abandon()
 
     def _complete(self, piece: Piece) -> Arrived | None:
         request, block = piece.request, piece.block
         self._target.counts.bytes_on_wire += len(block.content)
-        if piece.last and not block.offset and len(block.content) == request.size:
-            return verified(request.content, block.content)
         part = self._parts.get(request.number)
         if part is None:
+            if piece.last and not block.offset and len(block.content) == request.size:
+                return verified(request.content, block.content)
             part = self._parts[request.number] = self._staging.begin(request.content, request.size)
-        part.write(block.offset, block.content)
+        if block.content:
+            part.write(block.offset, block.content)
         if not piece.last:
             return None
         return self._parts.pop(request.number).finish()
-
-    def _drop(self, number: int) -> None:
-        part = self._parts.pop(number, None)
-        if part is not None:
-            part.abandon()

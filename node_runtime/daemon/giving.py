@@ -2,6 +2,7 @@
 
     index changes ──▶ offer ──Entries, IndexEnd──▶ peer
     peer ──Want──▶ give ──Blocks──▶ peer            peer ──Challenge──▶ answer ──Answers──▶ peer
+    peer ──Describe──▶ describe ──Chunks──▶ peer
 
 Offers stream while the scan is still under way, held back only by the peer's credit.
 """
@@ -16,7 +17,7 @@ from typing import Any
 from node_runtime.daemon.source import Source
 from node_runtime.daemon.talk import Talk, require
 from node_runtime.exchange import messages as m
-from node_runtime.exchange.fetch import WINDOW_FILES
+from node_runtime.exchange.fetch import DESCRIBED_FILES, WINDOW_FILES
 from node_runtime.replica.entry import Entry, Kind
 from node_runtime.replica.path import unsafe_because
 from node_runtime.replica.version import EMPTY
@@ -35,17 +36,21 @@ class Giving:
         self._resume: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self._wants = asyncio.Queue[m.Wanted]()
         self._challenges = asyncio.Queue[m.Challenge]()
+        self._describes = asyncio.Queue[m.Describe]()
         self.reactions: dict[type[Any], Callable[[Any], None]] = {
             m.Resume: self._on_resume,
             m.Taken: self._on_taken,
             m.Ack: self._on_ack,
             m.Challenge: self._on_challenge,
             m.Want: self._on_want,
+            m.Describe: self._on_describe,
         }
 
     def jobs(self) -> list[Coroutine[Any, Any, None]]:
         """What runs side by side for as long as the session lasts."""
-        return [self._offer(), self._give(), self._answer()] if self._talk.conversation.offers else []
+        if not self._talk.conversation.offers:
+            return []
+        return [self._offer(), self._give(), self._answer(), self._describe()]
 
     @property
     def busy(self) -> bool:
@@ -81,6 +86,12 @@ class Giving:
         self._talk.conversation.peer_reopened()
         for wanted in want.files:
             self._wants.put_nowait(wanted)
+
+    def _on_describe(self, describe: m.Describe) -> None:
+        require(self._talk.conversation.offers, "asked for content against the edge's direction")
+        require(self._describes.qsize() < 2 * DESCRIBED_FILES, "asks for descriptions without end")
+        self._talk.conversation.peer_reopened()
+        self._describes.put_nowait(describe)
 
     async def _offer(self) -> None:
         """Stream the index as it changes, and say each time that all of it was offered."""
@@ -137,6 +148,18 @@ class Giving:
                     await talk.session.send_blocks(m.Blocks(blocks))
         finally:
             await asyncio.shield(talk.replica.read(source.close))
+
+    async def _describe(self) -> None:
+        """Say which chunks files are made of, a message at a time between other reads."""
+        talk = self._talk
+        source = Source(talk.replica.root, talk.filters)
+        while True:
+            parts = source.describe(await self._describes.get())
+            try:
+                while (part := await talk.replica.read(lambda: next(parts, None))) is not None:  # noqa: B023
+                    await talk.session.send(part)
+            finally:
+                await asyncio.shield(talk.replica.read(parts.close))
 
     async def _answer(self) -> None:
         """Answer challenges with what is there now, not with what the index remembers."""

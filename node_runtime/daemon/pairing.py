@@ -106,7 +106,9 @@ async def _agree(request: Request, channel: Channel, near_path: str) -> Replicat
     same_name = far.node == node and far.identity != identity()
     far_node = f"{far.node}-2" if same_name else far.node
     plan = plan_for(request, ReplicaRef(node, near_path), ReplicaRef(far_node, far.path))
-    start = Start(plan, not request.near_is_source, request.watch, request.dry_run, request.durable)
+    start = Start(
+        plan, not request.near_is_source, request.watch, request.dry_run, request.durable, request.delta
+    )
     await channel.say(start)
     return plan
 
@@ -120,7 +122,7 @@ async def _run(
     stop: asyncio.Event,
 ) -> tuple[Tally, Tally]:
     near_end: End = "source" if request.near_is_source else "target"
-    manner = Manner(stays=request.watch, dry_run=request.dry_run, durable=request.durable)
+    manner = Manner(request.watch, request.dry_run, request.durable, request.delta)
     node = socket.gethostname()
     links: list[Link] = []
     running = asyncio.create_task(

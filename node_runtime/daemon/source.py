@@ -9,11 +9,23 @@ say so early.
 from __future__ import annotations
 
 import os
-import stat
 from collections import deque
+from collections.abc import Generator, Sequence
 
+from node_runtime.disk.chunks import average_for, cut
 from node_runtime.disk.root import Root
-from node_runtime.exchange.messages import BLOCK_BYTES, PACK_BYTES, PACK_FILES, Block, Unavailable, Wanted
+from node_runtime.exchange.messages import (
+    BLOCK_BYTES,
+    DESCRIBED_CHUNKS,
+    MAX_RANGES,
+    PACK_BYTES,
+    PACK_FILES,
+    Block,
+    Chunks,
+    Describe,
+    Unavailable,
+    Wanted,
+)
 from node_runtime.replica.filters import Filters
 from node_runtime.replica.path import unsafe_because
 
@@ -26,7 +38,7 @@ class Source:
         self._filters = filters
         self._fd = -1
         self._file: Wanted | None = None
-        self._offset = 0
+        self._todo: deque[tuple[int, int]] = deque()  # ranges of the file in hand
 
     def read_pack(self, todo: deque[Wanted]) -> tuple[list[Block], list[Unavailable]]:
         """Enough blocks for one message. Files that are read to their end leave `todo`."""
@@ -44,25 +56,27 @@ class Source:
                 todo.popleft()
         return blocks, unavailable
 
-    def _read(self, wanted: Wanted) -> Block | Unavailable:
-        if self._file is not wanted:
-            self.close()
-            refused = self._start(wanted)
-            if refused is not None:
-                return refused
+    def describe(self, asked: Describe) -> Generator[Chunks | Unavailable, None, None]:
+        """The chunks of a file, a message of them at a time, or at any time why it can't be read."""
+        fd = self._open(asked.request, asked.path, asked.size)
+        if isinstance(fd, Unavailable):
+            yield fd
+            return
         try:
-            content = os.pread(self._fd, min(BLOCK_BYTES, wanted.size - self._offset), self._offset)
+            average = average_for(asked.size)
+            lengths: list[int] = []
+            digests = bytearray()
+            for chunk in cut(fd, average):
+                if len(lengths) == DESCRIBED_CHUNKS:
+                    yield Chunks(asked.request, average, lengths, bytes(digests), last=False)
+                    lengths, digests = [], bytearray()
+                lengths.append(chunk.length)
+                digests += chunk.digest
+            yield Chunks(asked.request, average, lengths, bytes(digests), last=True)
         except OSError as error:
-            self.close()
-            return Unavailable(wanted.request, error.strerror or str(error), gone=False)
-        if not content and self._offset < wanted.size:
-            self.close()
-            return Unavailable(wanted.request, "it became shorter while it was read", gone=True)
-        block = Block(wanted.request, self._offset, content)
-        self._offset += len(content)
-        if self._offset >= wanted.size:
-            self.close()
-        return block
+            yield Unavailable(asked.request, error.strerror or str(error), gone=False)
+        finally:
+            os.close(fd)
 
     def close(self) -> None:
         """Let go of the file in hand."""
@@ -71,25 +85,61 @@ class Source:
         self._fd = -1
         self._file = None
 
-    def _start(self, wanted: Wanted) -> Unavailable | None:
-        reason = unsafe_because(wanted.path)
-        if reason is not None:
-            return Unavailable(wanted.request, reason, gone=False)
-        if self._filters.excludes(wanted.path, is_directory=False):
-            return Unavailable(wanted.request, "the edge's filters exclude it", gone=False)
+    def _read(self, wanted: Wanted) -> Block | Unavailable:
+        if self._file is not wanted:
+            self.close()
+            refused = self._start(wanted)
+            if refused is not None:
+                return refused
+        offset, length = self._todo.popleft()
         try:
-            self._fd = self._root.open_read(wanted.path)
-        except FileNotFoundError:
-            return Unavailable(wanted.request, "it is gone", gone=True)
+            content = os.pread(self._fd, min(BLOCK_BYTES, length), offset)
         except OSError as error:
+            self.close()
             return Unavailable(wanted.request, error.strerror or str(error), gone=False)
-        found = os.fstat(self._fd)
-        if not stat.S_ISREG(found.st_mode) or found.st_size != wanted.size:
+        if not content and length:
             self.close()
-            return Unavailable(wanted.request, "it changed", gone=True)
-        if not 0 <= wanted.offset <= wanted.size:
+            return Unavailable(wanted.request, "it became shorter while it was read", gone=True)
+        if len(content) < length:
+            self._todo.appendleft((offset + len(content), length - len(content)))
+        if not self._todo:
             self.close()
-            return Unavailable(wanted.request, "an offset outside the file", gone=False)
+        return Block(wanted.request, offset, content)
+
+    def _start(self, wanted: Wanted) -> Unavailable | None:
+        if not _lie_within(wanted.ranges, wanted.size):
+            return Unavailable(wanted.request, "ranges outside the file", gone=False)
+        fd = self._open(wanted.request, wanted.path, wanted.size)
+        if isinstance(fd, Unavailable):
+            return fd
+        self._fd = fd
         self._file = wanted
-        self._offset = wanted.offset
+        self._todo = deque(wanted.ranges)
         return None
+
+    def _open(self, request: int, path: bytes, size: int) -> int | Unavailable:
+        reason = unsafe_because(path)
+        if reason is not None:
+            return Unavailable(request, reason, gone=False)
+        if self._filters.excludes(path, is_directory=False):
+            return Unavailable(request, "the edge's filters exclude it", gone=False)
+        try:
+            fd = self._root.open_read(path)
+        except FileNotFoundError:
+            return Unavailable(request, "it is gone", gone=True)
+        except OSError as error:
+            return Unavailable(request, error.strerror or str(error), gone=False)
+        if os.fstat(fd).st_size != size:
+            os.close(fd)
+            return Unavailable(request, "it changed", gone=True)
+        return fd
+
+
+def _lie_within(ranges: Sequence[tuple[int, int]], size: int) -> bool:
+    """Whether ranges are ascending, apart and inside a file. There is always one; it may be empty."""
+    end = 0
+    for offset, length in ranges:
+        if offset < end or length < 0:
+            return False
+        end = offset + length
+    return 0 < len(ranges) <= MAX_RANGES and end <= size

@@ -1,6 +1,7 @@
 """The taking half of a session: looks at what the peer offers, asks for content, puts it in its place.
 
     peer ──Entries──▶ pull ──▶ request ──Want──▶ peer ──Blocks──▶ place
+                                 └──Describe──▶ peer ──Chunks──▶ assemble ──▶ request
                        └─ deferred until IndexEnd: renames, copies, deletes
 
 `pull`, `request` and `place` are tasks of their own, and only `request` sends: a task that takes from the
@@ -15,10 +16,11 @@ from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 from node_runtime.daemon.arrivals import Arrivals, Piece
+from node_runtime.daemon.assembling import Assembling
 from node_runtime.daemon.giving import CREDIT_BATCHES
 from node_runtime.daemon.replica import ROOT
 from node_runtime.daemon.talk import Talk, require
-from node_runtime.daemon.target import Target
+from node_runtime.daemon.target import Fetchable, Target
 from node_runtime.exchange import messages as m
 from node_runtime.exchange.conversation import Batch, Ledger
 from node_runtime.exchange.fetch import Fetch, Request
@@ -55,6 +57,8 @@ class Taking:
         self._deferred: list[tuple[Entry, Batch]] = []
         self._last: list[tuple[Entry, Batch]] = []  # not to be settled before the offer is whole
         self._attempts: dict[bytes, int] = {}
+        self._arrivals = Arrivals(talk.replica, target)
+        self._assembling = Assembling(talk, self.fetch, self._arrivals, self._put, self._give_up)
         self._looking = False  # a batch is being decided
         self._disowned = False  # the source holds nothing at all, so it isn't asked what must go
         # The cursor counts what was handled under these rules; under others, everything is asked anew.
@@ -67,13 +71,14 @@ class Taking:
             m.Answers: self._on_offer,
             m.Blocks: self._on_content,
             m.Unavailable: self._on_content,
+            m.Chunks: self._assembling.on_chunks,
         }
 
     def jobs(self) -> list[Coroutine[Any, Any, None]]:
         """What runs side by side for as long as the session lasts."""
         if not self._talk.conversation.pulls:
             return []
-        jobs = [self._pull(), self._request(), self._place()]
+        jobs = [self._pull(), self._request(), self._place(), self._assembling.run()]
         if self._talk.mirrors:
             jobs.append(self._mirror())
         if self._talk.manner.stays:
@@ -206,8 +211,8 @@ class Taking:
         found = await self._talk.replica.work(lambda: self.target.consider(offer.entries))
         seq = offer.seq if isinstance(offer, m.Entries) else None
         batch = Batch(seq, len(found.fetch) + len(found.deferred) + len(found.last))
-        for entry, offset in found.fetch:
-            self.fetch.add(entry, batch, offset)
+        for each in found.fetch:
+            self._want(each, batch)
         self._deferred += [(entry, batch) for entry in found.deferred]
         self._last += [(entry, batch) for entry in found.last]
         if seq is None:
@@ -225,13 +230,18 @@ class Taking:
         if not deferred:
             return
         fetch = await self._talk.replica.work(lambda: self.target.settle([entry for entry, _ in deferred]))
-        to_fetch = {entry.path: (entry, offset) for entry, offset in fetch}
+        to_fetch = {each.entry.path: each for each in fetch}
         for entry, batch in deferred:
-            wanted, offset = to_fetch.get(entry.path, (None, 0))
-            if wanted is entry:
-                self.fetch.add(entry, batch, offset)
+            found = to_fetch.get(entry.path)
+            if found is not None and found.entry is entry:
+                self._want(found, batch)
             else:
                 self._finish(batch)
+
+    def _want(self, found: Fetchable, batch: Batch) -> None:
+        # What went wrong once is fetched whole: the chunks may have been to blame.
+        describe = found.older and self._talk.manner.delta and found.entry.path not in self._attempts
+        self.fetch.add(found.entry, batch, found.offset, describe=describe)
 
     async def _request(self) -> None:
         """Ask the peer for whatever there is room for."""
@@ -244,9 +254,9 @@ class Taking:
             while self._may_ask:
                 self._unanswered += 1
                 await self._talk.session.send(self._to_ask.popleft())
-            while (want := self.fetch.next_want()) is not None:
+            while (message := self.fetch.next_describe() or self.fetch.next_want()) is not None:
                 self._talk.conversation.reopen()
-                await self._talk.session.send(want)
+                await self._talk.session.send(message)
             if not self._to_say and not self._may_ask:
                 await bell.wait()
 
@@ -257,32 +267,34 @@ class Taking:
 
     async def _place(self) -> None:
         """Write what arrives, and put whole files in their places."""
-        arrivals = Arrivals(self._talk.replica, self.target)
         try:
             while True:
                 arrived = await self._arrived.get()
                 if isinstance(arrived, m.Unavailable):
+                    self._assembling.forget(arrived.request)
                     request = self.fetch.end(arrived.request)
                     if request is not None:
                         self._give_up(request, arrived.reason, arrived.gone)
                 else:
-                    await self._write(arrivals, arrived)
+                    await self._write(arrived)
                 self._talk.stir()
         finally:
-            await asyncio.shield(self._talk.replica.work(arrivals.close))
+            await asyncio.shield(self._talk.replica.work(self._arrivals.close))
 
-    async def _write(self, arrivals: Arrivals, arrived: m.Blocks) -> None:
+    async def _write(self, arrived: m.Blocks) -> None:
         pieces: list[Piece] = []
         for block in arrived.blocks:
             request = self.fetch.arrived(block.request, len(block.content))
             if request is None:
                 continue  # given up meanwhile
             require(block.offset + len(block.content) <= request.size, "sent content beyond a file's end")
-            last = request.received >= request.size - request.offset
-            pieces.append(Piece(request, block, last))
-            if last:
+            pieces.append(Piece(request, block, request.whole))
+            if request.whole:
                 self.fetch.end(request.number)
-        failures = await self._talk.replica.work(lambda: arrivals.take(pieces))
+        await self._put(pieces)
+
+    async def _put(self, pieces: Sequence[Piece]) -> None:
+        failures = await self._talk.replica.work(lambda: self._arrivals.take(pieces))
         self._ask_unblocked()
         for number, failure in failures.items():
             self.fetch.end(number)

@@ -25,6 +25,7 @@ class Manner:
     stays: bool = False  # go on after the edge is in step
     dry_run: bool = False  # decide everything, change nothing
     durable: bool = True  # sync what was applied before acknowledging it
+    delta: bool = True  # of a changed file, fetch what differs; between two local disks that doesn't pay
 
 
 class Talk:

@@ -33,6 +33,7 @@ from node_runtime.replica.reconcile import Action, Decision, Rules, check_peer_e
 
 TRIES = 3  # decisions anew after the disk moved on
 FRESH_S = RACY_NS / 1e9  # how a path looks can't be trusted within a tick of its last change
+DELTA_BYTES = 256 * 1024  # of a smaller file, all is fetched: a list of its chunks would save little
 PUT_ROWS = 1_000  # rows that wait for one index transaction
 
 
@@ -48,7 +49,13 @@ class BadEntry(Exception):
     """The peer sent an entry that no honest peer sends. The session ends."""
 
 
-Fetchable = tuple[Entry, int]  # an entry, and how many of its bytes an earlier try left here
+@dataclass(frozen=True, slots=True)
+class Fetchable:
+    """An entry whose content isn't here."""
+
+    entry: Entry
+    offset: int  # how many of its bytes an earlier try left here
+    older: bool  # whether an older version of it is here, of which parts may be the same
 
 
 @dataclass(slots=True)
@@ -101,7 +108,7 @@ class Target:
             if step is Step.DEFER and entry.kind is Kind.DIRECTORY and not entry.deleted:
                 self._waiting[entry.path] = entry
             if step is Step.FETCH:
-                result.fetch.append(self._fetchable(entry))
+                result.fetch.append(self._fetchable(entry, row))
             elif step is Step.DEFER:
                 (result.last if _takes_directory(row, entry) else result.deferred).append(entry)
         self.flush()
@@ -134,12 +141,12 @@ class Target:
         late = {path for path in sources if _replaces_directory(rows.get(path), latest[path])}
         for entry in copy_order([e for e in creations if e.path not in late], sources):
             if self._carry_out(entry, sources[entry.path]) is not Step.DONE:
-                fetch.append(self._fetchable(entry))
+                fetch.append(self._fetchable(entry, rows.get(entry.path)))
         for entry in deletions:
             self._carry_out(entry, None)
         for path in late:
             if self._carry_out(latest[path], None) is not Step.DONE:
-                fetch.append(self._fetchable(latest[path]))
+                fetch.append(self._fetchable(latest[path], rows.get(path)))
         self.flush()
         return fetch
 
@@ -183,8 +190,10 @@ class Target:
 
     # One entry.
 
-    def _fetchable(self, entry: Entry) -> Fetchable:
-        return entry, self._replica.staging.have(entry.content) if entry.size > BLOCK_BYTES else 0
+    def _fetchable(self, entry: Entry, row: Row | None) -> Fetchable:
+        offset = self._replica.staging.have(entry.content) if entry.size > BLOCK_BYTES else 0
+        here = row.entry.size if row is not None and row.entry.kind is Kind.FILE else 0
+        return Fetchable(entry, offset, min(entry.size, here) >= DELTA_BYTES)
 
     def _check(self, entry: Entry) -> None:
         never_known = entry.deleted and not entry.version

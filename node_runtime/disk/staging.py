@@ -240,6 +240,11 @@ class PartFile:
         self._resumed = self.have > 0
         self._hashed_to = hash_from(fd, self._hasher, 0, self.have)
 
+    @property
+    def fd(self) -> int:
+        """The file itself, to look at what it holds."""
+        return self._fd
+
     def write(self, offset: int, data: bytes | memoryview) -> None:
         """Put a block where it belongs. Blocks may come in any order, and again."""
         if offset < 0 or offset + len(data) > self._size:
@@ -250,6 +255,8 @@ class PartFile:
         if offset == self._hashed_to:
             self._hasher.update(data)
             self._hashed_to += len(data)
+        elif offset < self._hashed_to:  # what was hashed isn't there any more
+            self._hasher, self._hashed_to = blake3(), 0
 
     def fill_from(self, source_fd: int) -> None:
         """Take everything from another file of the same file system."""

@@ -18,7 +18,7 @@ import msgspec
 
 from node_runtime.replica.entry import Entry
 
-PROTOCOL = 1
+PROTOCOL = 2
 MAX_BATCH_ENTRIES = 2_000
 MAX_MESSAGE_BYTES = 16 * 1024 * 1024  # a larger one is refused before it is read
 MAX_SEQ = 2**63  # exclusive; what an index can hold
@@ -26,6 +26,9 @@ INDEX_ID_BYTES = 16
 BLOCK_BYTES = 1024 * 1024
 PACK_BYTES = 1024 * 1024  # small files are packed into one message up to this much content
 PACK_FILES = 256
+MAX_RANGES = 4_096  # of one wanted file
+MAX_CHUNKS = 4 * 1024 * 1024  # of one described file
+DESCRIBED_CHUNKS = 2_048  # a message
 
 End = Literal["source", "target"]
 
@@ -91,19 +94,38 @@ class Answers(Message, frozen=True, tag=7):
 
 
 class Wanted(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """One file's content, from `offset` on. Requests are numbered by whoever asks, never reused."""
+    """Parts of one file's content. Requests are numbered by whoever asks, never reused."""
 
     request: int
     path: bytes
     content: bytes
     size: int
-    offset: int
+    ranges: list[tuple[int, int]]  # offset and length of each, ascending and apart; all of it: [(0, size)]
 
 
 class Want(Message, frozen=True, tag=8):
     """Send me these."""
 
     files: list[Wanted]
+
+
+class Describe(Message, frozen=True, tag=14):
+    """Which chunks is this content made of? Asked where an older version of it is here; a `Want` follows."""
+
+    request: int
+    path: bytes
+    content: bytes
+    size: int
+
+
+class Chunks(Message, frozen=True, tag=15):
+    """The next chunks of a described content, in its order."""
+
+    request: int
+    average_bytes: int  # by which it was cut, see `disk.chunks`
+    lengths: list[int]
+    digests: bytes  # as many of CHUNK_DIGEST_BYTES, one behind the other
+    last: bool
 
 
 class Block(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -215,6 +237,8 @@ AnyMessage = (
     | Want
     | Blocks
     | Unavailable
+    | Describe
+    | Chunks
     | InStep
     | Bye
     | Progress

@@ -19,6 +19,7 @@ from node_runtime.replica.version import Vector
 
 MAX_FILE_BYTES = 2**62
 HASH_BYTES = 32
+CHUNK_DIGEST_BYTES = 8  # only finds chunks that are likely the same: HASH_BYTES decide in the end
 
 
 class Kind(enum.IntEnum):

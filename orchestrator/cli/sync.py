@@ -47,6 +47,12 @@ _MARKS = {  # as `syncgraph plan` has them
     show_default=True,
     help="With --both: what becomes of a file that was edited on both sides.",
 )
+@click.option(
+    "--whole-file/--no-whole-file",
+    default=None,
+    help="Whether a changed file crosses whole, rather than the parts that differ. "
+    "[default: whole between two local directories]",
+)
 @click.option("--fsync", is_flag=True, help="Wait until everything has reached the disk.")
 @click.option(
     "--ssh", "-e", default="ssh", show_default=True, help='The ssh client and its options: "ssh -p 2222".'
@@ -67,6 +73,7 @@ def command(
     delete: bool | None,
     exclude: tuple[str, ...],
     conflict: str,
+    whole_file: bool | None,
     fsync: bool,
     ssh: str,
     remote_command: str,
@@ -100,6 +107,7 @@ def command(
         watch=watch,
         dry_run=dry_run,
         durable=fsync,
+        whole_file=whole_file,
         conflict=conflict,
         exclude=exclude,
         ssh=ssh,
@@ -113,10 +121,7 @@ def command(
             else:
                 show(event)  # type: ignore[arg-type]  # a Failure is raised, not yielded
     assert summary is not None, "run ends with a summary or raises"
-    if as_json:
-        print_json(_as_json(summary))
-    else:
-        _print(summary)
+    print_json(_as_json(summary)) if as_json else _print(summary)
     sys.exit(adhoc.exit_code(summary))
 
 

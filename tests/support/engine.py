@@ -22,7 +22,7 @@ from typing import Any
 from node_runtime.daemon.link import Link
 from node_runtime.daemon.replica import Replica
 from node_runtime.daemon.talk import Manner, Talk
-from node_runtime.exchange.messages import AnyMessage, Bye, End, Hello, Tally
+from node_runtime.exchange.messages import PROTOCOL, AnyMessage, Bye, End, Hello, Tally
 from node_runtime.exchange.session import SessionClosed
 from node_runtime.net.stream import StreamSession
 from node_runtime.replica.filters import Filters
@@ -208,7 +208,7 @@ class HandPeer:
     def __init__(self, plan: ReplicationPlan, end: End, session: StreamSession) -> None:
         self.session = session
         node = (plan.source if end == "source" else plan.target).node
-        self.hello = Hello(1, plan.edge, digest(plan), end, node, 77, b"i" * 16, 1_000_000)
+        self.hello = Hello(PROTOCOL, plan.edge, digest(plan), end, node, 77, b"i" * 16, 1_000_000)
 
     async def say(self, *messages: AnyMessage) -> None:
         for message in messages:

@@ -110,7 +110,7 @@ async def test_a_bad_entry_ends_the_session_and_changes_nothing(tmp_path: Path, 
 
 
 UNASKED: list[tuple[str, m.AnyMessage]] = [
-    ("target", m.Want([m.Wanted(1, b"x", blake3(b"1").digest(), 1, 0)])),
+    ("target", m.Want([m.Wanted(1, b"x", blake3(b"1").digest(), 1, [(0, 1)])])),
     ("target", m.Resume(0)),
     ("target", m.Challenge([b"x"])),
     ("target", m.Answers([])),
@@ -125,7 +125,7 @@ UNASKED: list[tuple[str, m.AnyMessage]] = [
     ("source", m.Challenge([b"../x"])),
     ("source", m.Ack(10**12)),
     ("source", m.Ack(1)),
-    ("source", m.Want([m.Wanted(n, b"x", b"", 1, 0) for n in range(10_000)])),
+    ("source", m.Want([m.Wanted(n, b"x", b"", 1, [(0, 1)]) for n in range(10_000)])),
 ]
 
 
@@ -198,11 +198,15 @@ async def test_no_content_leaves_that_the_edge_does_not_offer(tmp_path: Path, pa
         plan = one_way(left, right, filters=(FilterRule("exclude", "*.key"),))
         async with against(left, plan) as (peer, _):
             await peer.say(m.Resume(0))
-            await peer.say(m.Want([m.Wanted(1, path, blake3(b"private").digest(), len("private"), 0)]))
+            await peer.say(
+                m.Want(
+                    [m.Wanted(1, path, blake3(b"private").digest(), len("private"), [(0, len("private"))])]
+                )
+            )
             answer: m.Unavailable = await peer.hear(m.Unavailable)
             assert answer.request == 1
             await peer.say(
-                m.Want([m.Wanted(2, b"x", blake3(b"1").digest(), 1, 0)])
+                m.Want([m.Wanted(2, b"x", blake3(b"1").digest(), 1, [(0, 1)])])
             )  # an honest one still works
             sent: m.Blocks = await peer.hear(m.Blocks)
             assert sent.blocks == [m.Block(2, 0, b"1")]
@@ -218,12 +222,25 @@ async def test_excluded_paths_are_not_offered(tmp_path: Path) -> None:
             assert [each.path for each in offered.entries] == [b"d", b"d/y", b"x"]
 
 
-@pytest.mark.parametrize("offset", [-1, 5, 10**15])
-async def test_offsets_outside_a_file(tmp_path: Path, offset: int) -> None:
+@pytest.mark.parametrize(
+    "ranges",
+    [
+        [],
+        [(-1, 1)],
+        [(5, 1)],
+        [(10**15, 0)],
+        [(0, -1)],
+        [(0, 2)],
+        [(1, 0), (0, 1)],
+        [(0, 1), (0, 1)],
+        [(0, 0)] * 5000,
+    ],
+)
+async def test_ranges_outside_a_file(tmp_path: Path, ranges: list[tuple[int, int]]) -> None:
     async with sites(tmp_path, "left", "right") as (left, right):
         left.write(HERE)
         async with against(left, one_way(left, right)) as (peer, _):
-            await peer.say(m.Resume(0), m.Want([m.Wanted(1, b"x", b"", 1, offset)]))
+            await peer.say(m.Resume(0), m.Want([m.Wanted(1, b"x", b"", 1, ranges)]))
             assert (await peer.hear(m.Unavailable)).request == 1
 
 
@@ -345,6 +362,8 @@ async def test_an_acknowledgement_may_overtake_the_count(tmp_path: Path) -> None
             await peer.say(m.Resume(0))
             offered: m.Entries = await peer.hear(m.Entries)
             left.replica.index.max_seq, counted = 0, left.replica.index.max_seq
-            await peer.say(m.Ack(offered.seq), m.Want([m.Wanted(1, b"x", blake3(b"1").digest(), 1, 0)]))
+            await peer.say(
+                m.Ack(offered.seq), m.Want([m.Wanted(1, b"x", blake3(b"1").digest(), 1, [(0, 1)])])
+            )
             assert (await peer.hear((m.Blocks, m.Bye))).blocks
             left.replica.index.max_seq = counted

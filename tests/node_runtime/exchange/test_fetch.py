@@ -49,7 +49,7 @@ def test_what_is_here_already_is_not_asked_for() -> None:
     fetch.add(wanted("large", "large", 1000), None, offset=900)
     want = fetch.next_want()
     assert want is not None
-    assert (want.files[0].offset, fetch.pending_bytes) == (900, 100)
+    assert (want.files[0].ranges, fetch.pending_bytes) == ([(900, 100)], 100)
 
 
 def test_a_request_ends_once() -> None:
@@ -90,7 +90,7 @@ class Fetching(RuleBasedStateMachine):
         assert len(asked) <= WANT_FILES
         assert not set(asked) & self.sizes.keys(), "a number is given once"
         for each in want.files if want else []:
-            self.sizes[each.request] = each.size - each.offset
+            self.sizes[each.request] = sum(length for _, length in each.ranges)
         return asked
 
     @rule(asked=requests, count=st.integers(1, 30))
