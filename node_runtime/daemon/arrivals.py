@@ -103,7 +103,9 @@ class Arrivals:
             if piece.last and not block.offset and len(block.content) == request.size:
                 return verified(request.content, block.content)
             part = self._parts[request.number] = self._staging.begin(request.content, request.size)
-        if block.content:
+        if block.zeros:
+            part.skip(block.offset, block.zeros)
+        elif block.content:
             part.write(block.offset, block.content)
         if not piece.last:
             return None

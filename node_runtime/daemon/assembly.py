@@ -20,6 +20,7 @@ from node_runtime.exchange.fetch import Range
 from node_runtime.exchange.messages import MAX_CHUNKS, MAX_RANGES, Chunks
 from node_runtime.replica.entry import CHUNK_DIGEST_BYTES
 
+_ZEROS = bytes(longest(MAX_AVERAGE_BYTES))
 STEP_BYTES = 16 * 1024 * 1024  # looked through in one go, before others have their turn
 
 
@@ -80,7 +81,7 @@ class Assembly:
                 for chunk in cut(fd, self._average_bytes):
                     for number in wanted.pop(chunk.digest, ()):
                         if self._missing[number] and self._lengths[number] == chunk.length:
-                            part.write(offsets[number], chunk.content)
+                            _put(part, offsets[number], chunk.content)
                             self._missing[number] = 0
                     looked += chunk.length
                     if looked > STEP_BYTES:
@@ -104,6 +105,14 @@ class Assembly:
                 _append(fewer, each, gap)
             found, gap = fewer, gap * 2
         return found
+
+
+def _put(part: PartFile, offset: int, content: memoryview) -> None:
+    """Write what is here already; zeros as a hole, or a sparse file would fill up with each change."""
+    if bytes(content) == _ZEROS[: len(content)]:
+        part.skip(offset, len(content))
+    else:
+        part.write(offset, content)
 
 
 def _append(ranges: list[Range], following: Range, gap: int) -> None:

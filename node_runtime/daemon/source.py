@@ -8,6 +8,7 @@ say so early.
 
 from __future__ import annotations
 
+import errno
 import os
 from collections import deque
 from collections.abc import Generator, Sequence
@@ -17,6 +18,7 @@ from node_runtime.disk.root import Root
 from node_runtime.exchange.messages import (
     BLOCK_BYTES,
     DESCRIBED_CHUNKS,
+    HOLE_BYTES,
     MAX_RANGES,
     PACK_BYTES,
     PACK_FILES,
@@ -29,6 +31,8 @@ from node_runtime.exchange.messages import (
 from node_runtime.replica.filters import Filters
 from node_runtime.replica.path import unsafe_because
 
+BLOCK_UNIT = 512  # of st_blocks, see stat(2)
+
 
 class Source:
     """Reads for one peer of one edge, one file after the other, in blocks."""
@@ -39,6 +43,7 @@ class Source:
         self._fd = -1
         self._file: Wanted | None = None
         self._todo: deque[tuple[int, int]] = deque()  # ranges of the file in hand
+        self._sparse = False  # the file in hand occupies less than its size
 
     def read_pack(self, todo: deque[Wanted]) -> tuple[list[Block], list[Unavailable]]:
         """Enough blocks for one message. Files that are read to their end leave `todo`."""
@@ -49,7 +54,7 @@ class Source:
             piece = self._read(todo[0])
             if isinstance(piece, Block):
                 blocks.append(piece)
-                size += len(piece.content)
+                size += len(piece.content) + piece.zeros * PACK_BYTES // HOLE_BYTES
             else:
                 unavailable.append(piece)
             if self._file is None:
@@ -93,18 +98,33 @@ class Source:
                 return refused
         offset, length = self._todo.popleft()
         try:
-            content = os.pread(self._fd, min(BLOCK_BYTES, length), offset)
+            hole, until = self._extent(offset, offset + length)
+            content = b"" if hole else os.pread(self._fd, min(BLOCK_BYTES, until - offset), offset)
         except OSError as error:
             self.close()
             return Unavailable(wanted.request, error.strerror or str(error), gone=False)
-        if not content and length:
+        if not content and length and not hole:
             self.close()
             return Unavailable(wanted.request, "it became shorter while it was read", gone=True)
-        if len(content) < length:
-            self._todo.appendleft((offset + len(content), length - len(content)))
+        block = Block(wanted.request, offset, content, hole)
+        if block.length < length:
+            self._todo.appendleft((offset + block.length, length - block.length))
         if not self._todo:
             self.close()
-        return Block(wanted.request, offset, content)
+        return block
+
+    def _extent(self, offset: int, end: int) -> tuple[int, int]:
+        """How many bytes of hole are at an offset; where there are none, up to where content goes on."""
+        if not self._sparse:
+            return 0, end
+        try:
+            start = os.lseek(self._fd, offset, os.SEEK_DATA)
+        except OSError as error:
+            if error.errno != errno.ENXIO:  # "no data behind this"
+                raise
+            start = os.fstat(self._fd).st_size
+        hole = min(start, end, offset + HOLE_BYTES) - offset
+        return (hole, end) if hole > 0 else (0, min(end, os.lseek(self._fd, offset, os.SEEK_HOLE)))
 
     def _start(self, wanted: Wanted) -> Unavailable | None:
         if not _lie_within(wanted.ranges, wanted.size):
@@ -115,6 +135,8 @@ class Source:
         self._fd = fd
         self._file = wanted
         self._todo = deque(wanted.ranges)
+        status = os.fstat(fd)
+        self._sparse = status.st_blocks * BLOCK_UNIT < status.st_size
         return None
 
     def _open(self, request: int, path: bytes, size: int) -> int | Unavailable:

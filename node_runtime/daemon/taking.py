@@ -284,10 +284,11 @@ class Taking:
     async def _write(self, arrived: m.Blocks) -> None:
         pieces: list[Piece] = []
         for block in arrived.blocks:
-            request = self.fetch.arrived(block.request, len(block.content))
+            require(0 <= block.zeros <= m.HOLE_BYTES, "sent a hole beyond the limit")
+            request = self.fetch.arrived(block.request, block.length)
             if request is None:
                 continue  # given up meanwhile
-            require(block.offset + len(block.content) <= request.size, "sent content beyond a file's end")
+            require(block.offset + block.length <= request.size, "sent content beyond a file's end")
             pieces.append(Piece(request, block, request.whole))
             if request.whole:
                 self.fetch.end(request.number)

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 
 from blake3 import blake3
 
+from node_runtime.disk import syscalls
 from node_runtime.disk.errors import ContentMismatch, DiskError, explain
 from node_runtime.disk.hashing import hash_from
 from node_runtime.disk.root import Root
@@ -32,6 +33,7 @@ _FICLONE = 0x40049409  # ioctl_ficlone(2)
 # A call of pwrite. For a larger one the kernel's cache takes memory in larger pieces, which it finds less
 # often among what was used a moment ago: on ext4 in a virtual machine 1 MiB a call wrote at half the rate.
 _WRITE_BYTES = 128 * 1024
+_ZEROS = memoryview(bytes(1024 * 1024))
 _COPY_BYTES = 64 * 1024 * 1024  # a call of copy_file_range
 
 
@@ -258,6 +260,24 @@ class PartFile:
         elif offset < self._hashed_to:  # what was hashed isn't there any more
             self._hasher, self._hashed_to = blake3(), 0
 
+    def skip(self, offset: int, count: int) -> None:
+        """Leave a hole where it belongs: zeros that occupy nothing."""
+        if offset < 0 or count < 0 or offset + count > self._size:
+            self.discard()
+            raise ContentMismatch("a hole lies beyond the file's announced size", resumed=False)
+        with self._staging._reported(self._name):
+            end = os.fstat(self._fd).st_size
+            if offset + count > end:
+                os.ftruncate(self._fd, offset + count)
+            if offset < end:  # blocks further on came first, or an earlier try left something there
+                _clear(self._fd, offset, min(count, end - offset))
+        if offset == self._hashed_to:
+            for at in range(0, count, len(_ZEROS)):
+                self._hasher.update(_ZEROS[: min(len(_ZEROS), count - at)])
+            self._hashed_to += count
+        elif offset < self._hashed_to:
+            self._hasher, self._hashed_to = blake3(), 0
+
     def fill_from(self, source_fd: int) -> None:
         """Take everything from another file of the same file system."""
         self._hasher, self._hashed_to = blake3(), 0
@@ -302,6 +322,16 @@ def unbroken_beginning(fd: int) -> int:
     return size if hole == size else hole - hole % _PAGE_BYTES
 
 
+def _clear(fd: int, offset: int, count: int) -> None:
+    try:
+        syscalls.punch_hole(fd, offset, count)
+    except OSError as error:
+        if error.errno not in (errno.EOPNOTSUPP, errno.ENOSYS):
+            raise
+        for at in range(offset, offset + count, len(_ZEROS)):
+            write_all(fd, _ZEROS[: offset + count - at], at)
+
+
 def write_all(fd: int, data: bytes | memoryview, offset: int) -> None:
     """Write until everything is written."""
     remaining = memoryview(data)
@@ -311,23 +341,37 @@ def write_all(fd: int, data: bytes | memoryview, offset: int) -> None:
 
 
 def copy_bytes(source_fd: int, target_fd: int, size: int) -> None:
-    """Copy bytes inside the kernel, or through memory where it can't."""
+    """Copy a file's data, leaving its holes holes. Where it is shorter than `size`, its hash will tell."""
     os.ftruncate(target_fd, 0)
+    os.ftruncate(target_fd, size)
     offset = 0
+    while offset < size:
+        try:
+            start = os.lseek(source_fd, offset, os.SEEK_DATA)
+        except OSError as error:
+            if error.errno != errno.ENXIO:  # "no data behind this"
+                raise
+            return
+        offset = min(os.lseek(source_fd, start, os.SEEK_HOLE), size)
+        _copy_range(source_fd, target_fd, start, offset)
+
+
+def _copy_range(source_fd: int, target_fd: int, offset: int, end: int) -> None:
+    """Copy bytes inside the kernel, or through memory where it can't."""
     try:
-        while offset < size:
+        while offset < end:
             count = os.copy_file_range(
-                source_fd, target_fd, min(_COPY_BYTES, size - offset), offset_src=offset, offset_dst=offset
+                source_fd, target_fd, min(_COPY_BYTES, end - offset), offset_src=offset, offset_dst=offset
             )
             if count == 0:
-                return  # shorter than expected: the hash will tell
+                return
             offset += count
     except OSError as error:
         if error.errno not in (errno.EXDEV, errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP, errno.EPERM):
             raise
-    while offset < size:
-        data = os.pread(source_fd, min(1024 * 1024, size - offset), offset)
-        if not data:
+    while offset < end:
+        content = os.pread(source_fd, min(1024 * 1024, end - offset), offset)
+        if not content:
             return
-        write_all(target_fd, data, offset)
-        offset += len(data)
+        write_all(target_fd, content, offset)
+        offset += len(content)

@@ -1,8 +1,8 @@
-"""System calls that the standard library lacks, by ctypes: safe lookup, atomic renames, birth time, flush.
+"""System calls that the standard library lacks, by ctypes: safe lookup, atomic renames, birth time, holes.
 
 Linux only; where a kernel, C library or file system lacks one, the function says so (`OSError` with ENOSYS
 or EINVAL, or None) and the caller has a slower or weaker way. Paths here are names relative to a descriptor.
-Sources: openat2(2), renameat2(2), statx(2), syncfs(2).
+Sources: openat2(2), renameat2(2), statx(2), fallocate(2), syncfs(2).
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ _RENAME_NOREPLACE = 1
 _RENAME_EXCHANGE = 2
 _SYS_OPENAT2 = 437  # the same on every architecture
 _RESOLVE_SAFELY = 0x01 | 0x04 | 0x08  # NO_XDEV, NO_SYMLINKS, BENEATH
+_FALLOC_FL_KEEP_SIZE = 1
+_FALLOC_FL_PUNCH_HOLE = 2
 _STATX_BTIME = 0x800
 _STATX_BYTES = 256
 _STATX_BTIME_OFFSET = 80  # struct statx: stx_btime {int64 seconds; uint32 nanoseconds}
@@ -75,6 +77,13 @@ def birth_ns(directory_fd: int, name: bytes) -> int | None:
         return None
     seconds, nanoseconds = struct.unpack_from("qI", result, _STATX_BTIME_OFFSET)
     return int(seconds) * 1_000_000_000 + int(nanoseconds)
+
+
+def punch_hole(descriptor: int, offset: int, length: int) -> None:
+    """Turn a part of a file into zeros that occupy nothing. Source: fallocate(2)."""
+    mode = _FALLOC_FL_KEEP_SIZE | _FALLOC_FL_PUNCH_HOLE
+    if _libc.fallocate(descriptor, mode, ctypes.c_int64(offset), ctypes.c_int64(length)) != 0:
+        raise _failed()
 
 
 def flush_file_system(descriptor: int) -> None:

@@ -24,6 +24,7 @@ MAX_MESSAGE_BYTES = 16 * 1024 * 1024  # a larger one is refused before it is rea
 MAX_SEQ = 2**63  # exclusive; what an index can hold
 INDEX_ID_BYTES = 16
 BLOCK_BYTES = 1024 * 1024
+HOLE_BYTES = 64 * 1024 * 1024  # told in one block: whoever takes it hashes as many zeros
 PACK_BYTES = 1024 * 1024  # small files are packed into one message up to this much content
 PACK_FILES = 256
 MAX_RANGES = 4_096  # of one wanted file
@@ -134,6 +135,12 @@ class Block(msgspec.Struct, frozen=True, array_like=True, gc=False):
     request: int
     offset: int
     content: bytes
+    zeros: int = 0  # instead of content: a hole of so many bytes, at most HOLE_BYTES
+
+    @property
+    def length(self) -> int:
+        """How many bytes of the file this is."""
+        return len(self.content) + self.zeros
 
 
 class Blocks(Message, frozen=True, tag=9):
