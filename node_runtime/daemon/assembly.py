@@ -13,11 +13,11 @@ from collections.abc import Iterator
 from contextlib import suppress
 from itertools import accumulate
 
-from node_runtime.disk.chunks import MAX_AVERAGE_BYTES, MIN_AVERAGE_BYTES, cut, longest
+from node_runtime.disk.chunks import MAX_AVERAGE_BYTES, average_for, cut, longest, shortest
 from node_runtime.disk.root import Root
 from node_runtime.disk.staging import PartFile
 from node_runtime.exchange.fetch import Range
-from node_runtime.exchange.messages import MAX_CHUNKS, MAX_RANGES, Chunks
+from node_runtime.exchange.messages import MAX_RANGES, Chunks
 from node_runtime.replica.entry import CHUNK_DIGEST_BYTES
 
 _ZEROS = bytes(longest(MAX_AVERAGE_BYTES))
@@ -33,7 +33,7 @@ class Assembly:
 
     def __init__(self, size: int) -> None:
         self._size = size
-        self._average_bytes = 0
+        self._average_bytes = average_for(size)
         self._lengths: list[int] = []
         self._digests = bytearray()
         self._listed_bytes = 0
@@ -41,17 +41,18 @@ class Assembly:
 
     def listed(self, chunks: Chunks) -> None:
         """Take the next chunks of the list. Raises Impossible."""
-        average = self._average_bytes = self._average_bytes or chunks.average_bytes
-        if chunks.average_bytes != average or not MIN_AVERAGE_BYTES <= average <= MAX_AVERAGE_BYTES:
-            raise Impossible
         if len(chunks.digests) != len(chunks.lengths) * CHUNK_DIGEST_BYTES:
             raise Impossible
-        if any(not 0 < length <= longest(average) for length in chunks.lengths):
+        least, most = shortest(self._average_bytes), longest(self._average_bytes)
+        last = chunks.lengths[-1:] if chunks.last else []
+        if any(not least <= length <= most for length in chunks.lengths[: len(chunks.lengths) - len(last)]):
+            raise Impossible  # so a list is no longer than the file's size allows
+        if any(not 0 < length <= most for length in last):
             raise Impossible
         self._lengths += chunks.lengths
         self._digests += chunks.digests
         self._listed_bytes += sum(chunks.lengths)
-        if self._listed_bytes > self._size or len(self._lengths) > MAX_CHUNKS:
+        if self._listed_bytes > self._size:
             raise Impossible
         if chunks.last and self._listed_bytes != self._size:
             raise Impossible

@@ -68,16 +68,15 @@ class Source:
             yield fd
             return
         try:
-            average = average_for(asked.size)
             lengths: list[int] = []
             digests = bytearray()
-            for chunk in cut(fd, average):
+            for chunk in cut(fd, average_for(asked.size)):
                 if len(lengths) == DESCRIBED_CHUNKS:
-                    yield Chunks(asked.request, average, lengths, bytes(digests), last=False)
+                    yield Chunks(asked.request, lengths, bytes(digests), last=False)
                     lengths, digests = [], bytearray()
                 lengths.append(chunk.length)
                 digests += chunk.digest
-            yield Chunks(asked.request, average, lengths, bytes(digests), last=True)
+            yield Chunks(asked.request, lengths, bytes(digests), last=True)
         except OSError as error:
             yield Unavailable(asked.request, error.strerror or str(error), gone=False)
         finally:

@@ -1,7 +1,7 @@
 """Content in chunks whose ends the content itself decides, so that an insertion leaves most as they are.
 
 Decides where a file is cut and how a chunk is named; not what is done with the chunks. Both ends of a session
-must cut alike, so the average size is told along with a list of chunks.
+must cut alike, so the average size follows from the file's size alone (of the version that is listed).
 
 Source: Xia et al., "The Design of Fast Content-Defined Chunking for Data Deduplication Based Storage
 Systems", IEEE TPDS 31(9), 2020 (FastCDC).
@@ -38,6 +38,11 @@ def average_for(size: int) -> int:
     return min(max(fitting, MIN_AVERAGE_BYTES), MAX_AVERAGE_BYTES)
 
 
+def shortest(average_bytes: int) -> int:
+    """How short a chunk may be that isn't a file's last."""
+    return average_bytes // 4
+
+
 def longest(average_bytes: int) -> int:
     """How long a chunk may be."""
     return 4 * average_bytes
@@ -47,7 +52,7 @@ def cut(fd: int, average_bytes: int) -> Iterator[Chunk]:
     """The chunks of an open file, one after the other. `OSError` where it can't be read."""
     from pyfastcdc import FastCDC
 
-    cutter = FastCDC(average_bytes, min_size=average_bytes // 4, max_size=longest(average_bytes))
+    cutter = FastCDC(average_bytes, min_size=shortest(average_bytes), max_size=longest(average_bytes))
     for found in cutter.cut_stream(_Reading(fd)):
         content = found.data
         yield Chunk(found.offset, len(content), blake3(content).digest(length=CHUNK_DIGEST_BYTES), content)

@@ -28,7 +28,6 @@ HOLE_BYTES = 64 * 1024 * 1024  # told in one block: whoever takes it hashes as m
 PACK_BYTES = 1024 * 1024  # small files are packed into one message up to this much content
 PACK_FILES = 256
 MAX_RANGES = 4_096  # of one wanted file
-MAX_CHUNKS = 4 * 1024 * 1024  # of one described file
 DESCRIBED_CHUNKS = 2_048  # a message
 
 End = Literal["source", "target"]
@@ -123,8 +122,7 @@ class Chunks(Message, frozen=True, tag=15):
     """The next chunks of a described content, in its order."""
 
     request: int
-    average_bytes: int  # by which it was cut, see `disk.chunks`
-    lengths: list[int]
+    lengths: list[int]  # how it is cut follows from its size, see `disk.chunks`
     digests: bytes  # as many of CHUNK_DIGEST_BYTES, one behind the other
     last: bool
 
