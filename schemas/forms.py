@@ -147,7 +147,7 @@ def _is_gitignore(text: str) -> None:
 
     try:
         GitIgnoreSpec.from_lines([text])
-    except ValueError:
+    except (ValueError, re.error):  # a range such as [z-a] gets as far as the regular expression
         raise ValueError("this is not a gitignore pattern") from None
 
 

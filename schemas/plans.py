@@ -57,11 +57,23 @@ class SyncPlan(Document, frozen=True, omit_defaults=True):
     rescan_s: float = 3600.0  # full scan between watch events; only when "continuous"
 
 
+class ConflictRule(Document, frozen=True, omit_defaults=True):
+    """Another policy for the paths that match; later rules outweigh earlier ones."""
+
+    paths: str  # a gitignore pattern
+    policy: ConflictPolicy
+    prefer: str | None = None  # node name; only when policy is "prefer"
+
+    def __str__(self) -> str:
+        return f"{self.policy}{f' {self.prefer}' if self.prefer else ''} for {self.paths}"
+
+
 class ConflictPlan(Document, frozen=True, omit_defaults=True):
     """What becomes of two edits of which neither knew the other."""
 
     policy: ConflictPolicy = "keep-both"
     prefer: str | None = None  # node name; only when policy is "prefer"
+    rules: tuple[ConflictRule, ...] = ()
 
 
 class ReplicationPlan(Document, frozen=True, omit_defaults=True):

@@ -46,11 +46,20 @@ class Filter(Written, frozen=True):
     include: str | None = None
 
 
+class PathPolicy(Written, frozen=True):
+    """What becomes of concurrent edits of the paths that match."""
+
+    paths: str  # a gitignore pattern
+    policy: ConflictPolicy
+    prefer: str | None = None  # node name; with policy "prefer"
+
+
 class ConflictSettings(Written, frozen=True):
-    """What becomes of concurrent edits."""
+    """What becomes of concurrent edits. A layer's `rules` are put behind those of the layers below it."""
 
     policy: ConflictPolicy | None = None
     prefer: str | None = None  # node name; with policy "prefer"
+    rules: tuple[PathPolicy, ...] | None = None
 
 
 class Settings(Written, frozen=True):

@@ -12,7 +12,7 @@ import posixpath
 from collections.abc import Iterator
 from itertools import pairwise
 
-from schemas.plans import NodePlan, PeerAddress, ReplicationPlan
+from schemas.plans import ConflictPlan, ConflictRule, NodePlan, PeerAddress, ReplicationPlan
 
 
 def plan_refused_because(plan: NodePlan, node: str, home: str, state: str) -> str | None:
@@ -48,8 +48,10 @@ def _edge_refused_because(edge: ReplicationPlan, plan: NodePlan) -> str | None:
     peer = ends[1] if ends[0] == plan.node else ends[0]
     if edge.dials == plan.node != peer and peer not in plan.peers:
         return f"this node dials {peer} and the plan doesn't say where"
-    if edge.conflict.policy == "prefer" and edge.conflict.prefer not in ends:
-        return f"conflicts prefer {edge.conflict.prefer}, which is neither of its ends"
+    policies: tuple[ConflictPlan | ConflictRule, ...] = (edge.conflict, *edge.conflict.rules)
+    for conflict in policies:
+        if conflict.policy == "prefer" and conflict.prefer not in ends:
+            return f"conflicts prefer {conflict.prefer}, which is neither of its ends"
     return _timing_refused_because(edge)
 
 

@@ -26,6 +26,7 @@ from node_runtime.replica import version
 from node_runtime.replica.conflict import conflict_copy_name, is_conflict_copy
 from node_runtime.replica.entry import HASH_BYTES, MAX_FILE_BYTES, Entry, Kind
 from node_runtime.replica.path import unsafe_because
+from node_runtime.replica.policies import policy_of
 from node_runtime.replica.version import Order
 from schemas.plans import ConflictPlan, Deletes, TargetChanges
 
@@ -129,7 +130,7 @@ def _settle_conflict(local: Entry, peer: Entry, rules: Rules, order: Order) -> D
     to agreement. Those are settled by the plain order whatever the policy, so that
     edges with different policies can't hand one path to and fro.
     """
-    plan = rules.conflict
+    plan = policy_of(rules.conflict, local, peer)
     if plan.policy == "hold" and not (local.deleted or peer.deleted):
         # Delete against edit isn't held: deleting the unwanted side is how a person settles a held conflict.
         return Decision(Action.HOLD, local, reason=f"edited on {local.origin} and on {peer.origin}")

@@ -19,6 +19,7 @@ from orchestrator.model.documents import Where
 from orchestrator.model.layers import Setting
 from orchestrator.model.topology import Edge, Fleet, Replica
 from schemas.errors import Problem
+from schemas.plans import ConflictPlan, ConflictRule
 from schemas.text import nearest
 
 
@@ -194,28 +195,46 @@ def no_address(fleet: Fleet) -> Iterator[Finding]:
 
 
 def unknown_preference(fleet: Fleet) -> Iterator[Finding]:
-    """A conflict policy that prefers nobody, or a node that isn't at either end."""
+    """A conflict policy that prefers nobody, or a node that isn't at either end; `prefer` without effect."""
     for edge in fleet.edges:
         conflict = edge.settings.conflict
-        if conflict.policy != "prefer":
-            continue
-        ends = sorted({edge.source.node, edge.target.node})
-        if conflict.prefer is None:
+        yield from _preference(edge, conflict, _setting(edge, "conflict.policy"), "conflict.prefer")
+        for setting in edge.settings.settings:
+            if isinstance(setting.value, ConflictRule):
+                yield from _preference(edge, setting.value, setting, "")
+
+
+def _preference(
+    edge: Edge, conflict: ConflictPlan | ConflictRule, written: Setting, prefer_field: str
+) -> Iterator[Finding]:
+    """What is wrong with one policy. `prefer_field` has a place of its own; "" stands within `written`."""
+    ends = sorted({edge.source.node, edge.target.node})
+    place = _written_at(_setting(edge, prefer_field) if prefer_field else written, edge)
+    if conflict.policy != "prefer":
+        if conflict.prefer is not None:
             yield Finding(
-                "prefer-nobody",
-                f"the conflict policy of {edge.id} is prefer, and no node is named",
-                _written_at(_setting(edge, "conflict.policy"), edge),
-                f"add `prefer: {ends[0]}` beside it",
-            )
-        elif conflict.prefer not in ends:
-            near = nearest(conflict.prefer, ends)
-            yield Finding(
-                "prefer-elsewhere",
-                f'"{conflict.prefer}" is preferred in conflicts of {edge.id}, but is at neither end of it',
-                _written_at(_setting(edge, "conflict.prefer"), edge),
-                f'did you mean "{near}"?' if near else f"name {' or '.join(ends)}",
+                "setting-without-effect",
+                f'"{conflict.prefer}" is preferred in no conflict: the policy beside it is {conflict.policy}',
+                place,
+                _NEEDED["conflict.prefer"],
                 conflict.prefer,
             )
+    elif conflict.prefer is None:
+        yield Finding(
+            "prefer-nobody",
+            f"the conflict policy of {edge.id} is prefer, and no node is named",
+            _written_at(written, edge),
+            f"add `prefer: {ends[0]}` beside it",
+        )
+    elif conflict.prefer not in ends:
+        near = nearest(conflict.prefer, ends)
+        yield Finding(
+            "prefer-elsewhere",
+            f'"{conflict.prefer}" is preferred in conflicts of {edge.id}, but is at neither end of it',
+            place,
+            f'did you mean "{near}"?' if near else f"name {' or '.join(ends)}",
+            conflict.prefer,
+        )
 
 
 def no_schedule(fleet: Fleet) -> Iterator[Finding]:

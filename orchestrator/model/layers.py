@@ -1,8 +1,9 @@
 """Layered settings: which layer has the last word on each field of an edge.
 
 From weakest to strongest: built-in, topology defaults, graph, overrides in order, explicit edge. A field
-takes the value of the strongest layer that sets it; filters of all layers are joined, weakest first, since
-a later rule outweighs an earlier one. Every value remembers its layer, which is what `explain` shows.
+takes the value of the strongest layer that sets it; filters and conflict rules of all layers are joined,
+weakest first, since a later rule outweighs an earlier one. Every value remembers its layer, which is what
+`explain` shows.
 
 Some fields mean something only beside another one (`debounce` only where the mode is continuous). One that
 was inherited from a weaker layer than the mode's is left out in silence: that is what overriding a mode
@@ -22,6 +23,7 @@ from orchestrator.model.documents import Where
 from schemas.errors import Place
 from schemas.plans import (
     ConflictPlan,
+    ConflictRule,
     Deletes,
     Direction,
     FilterRule,
@@ -30,7 +32,7 @@ from schemas.plans import (
     TargetChanges,
 )
 from schemas.text import parse_duration
-from schemas.topology import Filter, Settings
+from schemas.topology import Filter, PathPolicy, Settings
 
 LayerKind = Literal["built-in", "defaults", "graph", "override", "edge"]
 
@@ -150,7 +152,7 @@ class Effective:
     conflict: ConflictPlan
     deletes: Deletes
     target_changes: TargetChanges
-    settings: tuple[Setting, ...]  # one for each field, in the order of FIELDS, then one for each filter
+    settings: tuple[Setting, ...]  # one for each field, in the order of FIELDS, then the lists' items
 
 
 def resolve(layers: tuple[Layer, ...], direction: Direction) -> Effective:
@@ -162,7 +164,17 @@ def resolve(layers: tuple[Layer, ...], direction: Direction) -> Effective:
     for field in FIELDS.values():
         if ranks[field.name] and field.beside:
             settings[field.name] = _fitted(field, settings, ranks, direction)
-    filters = tuple(_filters(layers))
+    filters = [
+        _item("filters", position, _rule(written), layer)
+        for layer in layers
+        for position, written in enumerate(layer.settings.filters or ())
+    ]
+    path_policies = [
+        _item("conflict.rules", position, _path_policy(written), layer)
+        for layer in layers
+        if layer.settings.conflict
+        for position, written in enumerate(layer.settings.conflict.rules or ())
+    ]
     value = {
         name: FIELDS[name].default if setting.unused_because else setting.value
         for name, setting in settings.items()
@@ -176,11 +188,15 @@ def resolve(layers: tuple[Layer, ...], direction: Direction) -> Effective:
             debounce_s=value["sync.debounce"],  # type: ignore[arg-type]
             rescan_s=value["sync.rescan"],  # type: ignore[arg-type]
         ),
-        tuple(rule for _, rule in filters),
-        ConflictPlan(value["conflict.policy"], value["conflict.prefer"]),  # type: ignore[arg-type]
+        tuple(setting.value for setting in filters),  # type: ignore[misc]
+        ConflictPlan(
+            value["conflict.policy"],  # type: ignore[arg-type]
+            value["conflict.prefer"],  # type: ignore[arg-type]
+            tuple(setting.value for setting in path_policies),  # type: ignore[misc]
+        ),
         value["deletes"],  # type: ignore[arg-type]
         value["targetChanges"],  # type: ignore[arg-type]
-        (*settings.values(), *(setting for setting, _ in filters)),
+        (*settings.values(), *path_policies, *filters),
     )
 
 
@@ -215,13 +231,13 @@ def _fitted(
     )
 
 
-def _filters(layers: tuple[Layer, ...]) -> list[tuple[Setting, FilterRule]]:
-    found = []
-    for layer in layers:
-        for position, written in enumerate(layer.settings.filters or ()):
-            rule = _rule(written)
-            found.append((Setting("filters", rule, layer, ("filters", position)), rule))
-    return found
+def _item(field: str, position: int, value: FilterRule | ConflictRule, layer: Layer) -> Setting:
+    """One item of a list that all layers add to."""
+    return Setting(field, value, layer, (*field.split("."), position))
+
+
+def _path_policy(written: PathPolicy) -> ConflictRule:
+    return ConflictRule(written.paths, written.policy, written.prefer)
 
 
 def _rule(written: Filter) -> FilterRule:

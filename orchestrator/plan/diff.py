@@ -147,6 +147,7 @@ def flat(edge: ReplicationPlan) -> dict[str, Any]:
         "filters": tuple(f"{rule.action} {rule.pattern}" for rule in edge.filters),
         "conflict.policy": edge.conflict.policy,
         "conflict.prefer": edge.conflict.prefer,
+        "conflict.rules": tuple(map(str, edge.conflict.rules)),
         "deletes": edge.deletes,
         "targetChanges": edge.target_changes,
     }

@@ -15,13 +15,13 @@ from orchestrator.errors import OperatorError
 from orchestrator.model.layers import FIELDS, Setting
 from orchestrator.model.topology import Edge
 from orchestrator.render.values import DURATIONS, duration
-from schemas.plans import FilterRule
+from schemas.plans import ConflictRule, FilterRule
 from schemas.text import nearest
 
 MANY = 5  # ids shown where a text could mean several edges
 
 _GROUPS = tuple(dict.fromkeys(name.split(".")[0] for name in FIELDS if "." in name))
-_NAMES = (*FIELDS, "filters", *_GROUPS)
+_NAMES = (*FIELDS, "conflict.rules", "filters", *_GROUPS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +125,8 @@ def explained_text(explained: Explained) -> list[tuple[str, str, str, str]]:
 
 
 def _plain(value: object) -> object:
+    if isinstance(value, ConflictRule):
+        return value  # a document: its keys are those that are written
     return {value.action: value.pattern} if isinstance(value, FilterRule) else value
 
 

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from node_runtime.replica.entry import Kind
-from schemas.plans import ConflictPlan
+from schemas.plans import ConflictPlan, ConflictRule
 from tests.support.entropy import Entropy
 from tests.support.fleet import Fleet, groundless_copies
 
@@ -35,6 +35,19 @@ shapes = st.integers(2, 5).flatmap(
         st.tuples(*(st.integers(0, child - 1) for child in range(1, size))),  # a tree: each one's parent
         st.lists(st.tuples(st.integers(0, size - 1), st.integers(0, size - 1)), max_size=3),  # and rings
     )
+)
+
+
+patterns = st.sampled_from(["a", "/d/", "d/**", "x", "*", "s/", "/e/x"])
+path_policies = st.one_of(
+    st.builds(ConflictRule, patterns, st.sampled_from(["newest", "keep-both"])),
+    st.builds(ConflictRule, patterns, st.just("prefer"), st.sampled_from(["node-0", "node-1"])),
+)
+plans_with_rules = st.builds(
+    ConflictPlan,
+    st.sampled_from(["newest", "keep-both"]),
+    st.none(),
+    st.lists(path_policies, min_size=1, max_size=4).map(tuple),
 )
 
 
@@ -119,6 +132,30 @@ def test_every_policy_converges_and_keeps_versions(shape: Any, history: Any) -> 
         assert_in_step(fleet)
         assert not fleet.account.copies
         assert not fleet.lost(wherever=True)
+
+
+@settings(max_examples=EXAMPLES, deadline=None)
+@given(shapes, histories, st.lists(plans_with_rules, min_size=1, max_size=4))
+def test_policies_by_path_converge_whatever_each_edge_says(shape: Any, history: Any, plans: Any) -> None:
+    fleet = build(shape)
+    for place, edge in enumerate(fleet.edges):
+        edge.conflict = plans[place % len(plans)]
+    live(fleet, history)
+    fleet.settle()
+    assert_in_step(fleet)
+    assert not list(groundless_copies(fleet))
+    assert not fleet.lost(wherever=True)
+
+
+@settings(max_examples=EXAMPLES, deadline=None)
+@given(shapes, histories)
+def test_a_path_that_is_held_keeps_no_other_from_agreement(shape: Any, history: Any) -> None:
+    fleet = build(shape, conflict=ConflictPlan(rules=(ConflictRule("/a", "hold"),)))
+    live(fleet, [step for step in history if step[0] != "rename"])
+    fleet.settle()
+    rows = [{p: e for p, e in replica.index().items() if p != b"a"} for replica in fleet.replicas]
+    assert all(each == rows[0] for each in rows)
+    assert not fleet.lost(wherever=True)
 
 
 @settings(max_examples=EXAMPLES, deadline=None)

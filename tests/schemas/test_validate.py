@@ -103,6 +103,7 @@ def written_names(struct: type[msgspec.Struct]) -> set[str]:
         ("topology", "sync", types.SyncSettings),
         ("topology", "filter", types.Filter),
         ("topology", "conflict", types.ConflictSettings),
+        ("topology", "conflictRule", types.PathPolicy),
         ("topology", "settings", types.Settings),
         ("topology", "selection", types.Selection),
         ("topology", "tier", types.Tier),
@@ -204,6 +205,12 @@ def test_other_later_keys_and_values_too(document: Any, pointer: tuple[str | int
         (graph(shape="chain"), "missing-key", 'spec.graphs[0] has no "nodes"', "A chain graph takes nodes"),
         (graph(shape="bidirectional", between=["a:/x"]), "out-of-range", "has 1 entry", "at least 2 entries"),
         (graph(shape="chain", nodes=["a:x"]), "bad-endpoint-range", 'nodes[0] is "a:x"', "relative"),
+        (
+            topology(defaults={"conflict": {"rules": [{"paths": "[z-a]", "policy": "hold"}]}}),
+            "bad-gitignore",
+            'rules[0].paths is "[z-a]"',
+            "not a gitignore pattern",
+        ),
         (topology(defaults={"sync": {"mode": None}}), "wrong-type", "mode is empty", "write a text"),
         (topology(defaults={"sync": {"mode": True}}), "wrong-type", "mode is true", "write a text"),
         (

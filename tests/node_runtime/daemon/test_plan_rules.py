@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from node_runtime.daemon.plan_rules import local_path, plan_refused_because
-from schemas.plans import ConflictPlan, NodePlan, PeerAddress, SyncPlan
+from schemas.plans import ConflictPlan, ConflictRule, NodePlan, PeerAddress, SyncPlan
 from tests.support.plans import edge_between, plan_of
 
 HOME = "/home/sync"
@@ -64,6 +64,15 @@ BAD = {
     "no host": (plan_of("hub", peers={"s": PeerAddress("", 22)}), "can't be dialled"),
     "prefers nobody": (
         plan_of("hub", edge_between("hub:/a", "s:/a", conflict=ConflictPlan("prefer", "t"))),
+        "prefer t",
+    ),
+    "prefers nobody for some paths": (
+        plan_of(
+            "hub",
+            edge_between(
+                "hub:/a", "s:/a", conflict=ConflictPlan(rules=(ConflictRule("*.x", "prefer", "t"),))
+            ),
+        ),
         "prefer t",
     ),
     "relative": (here("data"), "must be absolute"),

@@ -9,7 +9,7 @@ import pytest
 
 from orchestrator.model import compile_fleet
 from orchestrator.model.layers import FIELDS, Effective, Setting
-from schemas.plans import FilterRule, ReplicationPlan, SyncPlan
+from schemas.plans import ConflictPlan, ConflictRule, FilterRule, ReplicationPlan, SyncPlan
 from schemas.topology import Settings
 from tests.support.documents import inventory, loaded, topology
 
@@ -43,7 +43,7 @@ def test_every_written_setting_has_a_field() -> None:
             written.add((field.name,))
         else:
             written |= {(field.name, inner) for inner in nested[0].__struct_fields__}
-    assert {field.attributes for field in FIELDS.values()} == written - {("filters",)}
+    assert {field.attributes for field in FIELDS.values()} == written - {("filters",), ("conflict", "rules")}
 
 
 LAYERS = ("defaults", "graph", "override one", "override two")
@@ -112,3 +112,24 @@ def test_an_override_by_selector_takes_either_end_of_a_two_way_edge() -> None:
     one_way = {"name": "h", "shape": "one-way", "source": "a:/e", "target": "b:/e"}
     compiled = compile_fleet(loaded(topology(graphs=[PAIR, one_way], overrides=[override]), nodes))
     assert {edge.graph: edge.settings.deletes for edge in compiled.edges} == {"g": "keep", "h": "propagate"}
+
+
+def test_conflict_rules_of_all_layers_are_joined_weakest_first() -> None:
+    found = effective(
+        defaults={"conflict": {"rules": [{"paths": "*.lock", "policy": "newest"}]}},
+        graphs=[{**PAIR, "conflict": {"policy": "hold"}}],
+        overrides=[
+            {
+                "name": "o",
+                "match": {"graph": "g"},
+                "set": {"conflict": {"rules": [{"paths": "/r", "policy": "prefer", "prefer": "b"}]}},
+            }
+        ],
+    )
+    assert found.conflict == ConflictPlan(
+        "hold", rules=(ConflictRule("*.lock", "newest"), ConflictRule("/r", "prefer", "b"))
+    )
+    assert [str(each.place) for each in found.settings if each.field == "conflict.rules"] == [
+        "t#spec.defaults.conflict.rules.0:1:1",
+        "t#spec.overrides.0.set.conflict.rules.0:1:1",
+    ]
