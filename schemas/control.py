@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import msgspec
 
+from schemas.conflicts import Conflicts, ListConflicts, ResolveConflict, Resolved
 from schemas.plans import Document, SignedPlan
 from schemas.status import NodeStatus
 
@@ -44,7 +45,7 @@ class Status(Document, frozen=True, tag="status", tag_field="op"):
     """Report everything."""
 
 
-Request = Identify | Enrol | Apply | Status
+Request = Identify | Enrol | Apply | Status | ListConflicts | ResolveConflict
 
 
 class Identity(Document, frozen=True, tag="identity", tag_field="reply"):
@@ -78,7 +79,7 @@ class Refused(Document, frozen=True, tag="refused", tag_field="reply"):
     reason: str
 
 
-Reply = Identity | Accepted | Report | Refused
+Reply = Identity | Accepted | Report | Refused | Conflicts | Resolved
 
 decode_request = msgspec.json.Decoder(Request).decode
 decode_reply = msgspec.json.Decoder(Reply).decode

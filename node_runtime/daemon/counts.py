@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from node_runtime.exchange.messages import Planned, PlannedAction, Tally
-from node_runtime.replica.entry import Kind
+from node_runtime.replica.entry import Entry, Kind
 from node_runtime.replica.reconcile import Action, Decision
 
 MAX_PLANNED = 10_000  # changes that a dry run lists ...
@@ -32,6 +32,7 @@ class Counts:
     deleted: int = 0
     metadata: int = 0
     conflicts: dict[bytes, bytes | None] = field(default_factory=dict)
+    held_against: dict[bytes, Entry] = field(default_factory=dict)  # what the peer has, by path that is held
     failed: dict[bytes, str] = field(default_factory=dict)
     planned: dict[bytes, Planned] = field(default_factory=dict)  # by path; filled by a dry run only
     planned_bytes: int = 0
@@ -49,6 +50,16 @@ class Counts:
         else:
             self.files += 1
             self.content_bytes += entry.size
+
+    def hold(self, peer: Entry) -> None:
+        """A conflict waits for a person."""
+        self.conflicts[peer.path] = None
+        self.held_against[peer.path] = peer
+
+    def settled(self, path: bytes) -> None:
+        """If a conflict was held at this path, it isn't any more."""
+        if self.held_against.pop(path, None) is not None:
+            del self.conflicts[path]
 
     def plan(self, decision: Decision) -> None:
         """A dry run would carry out this decision."""
@@ -97,6 +108,7 @@ class Counts:
         self.metadata += later.metadata
         kept = {path: copy for path, copy in self.conflicts.items() if copy is not None}
         self.conflicts = {**kept, **later.conflicts}
+        self.held_against = dict(later.held_against)
         self.failed = dict(later.failed)
 
     @property

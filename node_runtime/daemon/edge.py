@@ -197,13 +197,29 @@ class Edge:
         else:
             self._tell("syncing")
 
-    def status(self) -> EdgeStatus:
-        """How this end sees the edge now."""
+    def seen(self) -> Counts:
+        """What this end did and met since the runtime started, but for conflicts that were ended since."""
         seen = Counts()
         seen.add(self._totals)
+        if self._link is not None and self._link.taking is not None:
+            seen.add(self._link.taking.target.counts)
+        copies = [copy for copy in seen.conflicts.values() if copy is not None]
+        rows = self.tending.replica.reader.get(copies) if copies else {}
+        for path, copy in list(seen.conflicts.items()):
+            if copy is not None and copy in rows and rows[copy].entry.deleted:
+                del seen.conflicts[path]
+        return seen
+
+    def settled(self, path: bytes) -> None:
+        """A person has ended the conflict that was held at this path."""
+        self._totals.settled(path)
+        if self._link is not None and self._link.taking is not None:
+            self._link.taking.target.counts.settled(path)
+
+    def status(self) -> EdgeStatus:
+        """How this end sees the edge now."""
+        seen = self.seen()
         taking = self._link.taking if self._link is not None else None
-        if taking is not None:
-            seen.add(taking.target.counts)
         state, detail = self._state, self._detail
         problem = self.tending.problem or self.tending.replica.problem
         if seen.failed and state == "in-step":

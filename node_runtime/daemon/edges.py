@@ -13,13 +13,17 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+from node_runtime.daemon.conflicts import list_conflicts
 from node_runtime.daemon.edge import Dial, Edge
+from node_runtime.daemon.resolving import resolve
 from node_runtime.daemon.schedule import Schedules
 from node_runtime.daemon.tending import Tending, specs_of
 from node_runtime.exchange.messages import Bye, End, Hello, Tally
 from node_runtime.exchange.session import SessionClosed
 from node_runtime.net.admission import Refusal, admit
 from node_runtime.net.stream import StreamSession
+from schemas.conflicts import ListConflicts, ResolveConflict
+from schemas.control import Reply
 from schemas.plans import NodePlan, ReplicationPlan
 from schemas.status import EdgeStatus, ReplicaStatus
 
@@ -112,6 +116,13 @@ class EdgeSupervisor:
         )
         return edges, replicas
 
+    async def answer(self, request: ListConflicts | ResolveConflict) -> Reply:
+        """List conflicts, or end one. Raises NodeError."""
+        async with self._changing:
+            if isinstance(request, ListConflicts):
+                return await list_conflicts(request, self._tending, list(self._edges.values()))
+            return await resolve(request, self._tending, list(self._edges.values()))
+
     async def stop(self) -> None:
         """End every session and close every replica."""
         async with self._changing:
@@ -124,8 +135,8 @@ class EdgeSupervisor:
         for tending in self._tending.values():
             tending.replica.interrupt()
         await asyncio.gather(*(edge.stop() for edge in self._edges.values()))
-        await asyncio.gather(*(tending.close() for tending in self._tending.values()))
         self._edges.clear()
+        await asyncio.gather(*(tending.close() for tending in self._tending.values()))
         self._tending.clear()
 
     def _ends_here(self, edge: ReplicationPlan) -> list[End]:

@@ -28,6 +28,7 @@ from node_runtime.daemon.status import identity_of, status_of
 from node_runtime.errors import NodeError
 from node_runtime.net import admission, ssh
 from node_runtime.net.keys import Credentials
+from schemas.conflicts import ListConflicts, ResolveConflict
 from schemas.control import (
     CONTROL_SUBSYSTEM,
     ORCHESTRATOR_PRINCIPAL,
@@ -61,6 +62,9 @@ class Supervisor(Protocol):
 
     def status(self) -> tuple[tuple[EdgeStatus, ...], tuple[ReplicaStatus, ...]]:
         """How the edges and the replicas are."""
+
+    async def answer(self, request: ListConflicts | ResolveConflict) -> Reply:
+        """Answer what is about the files of the edges. Raises NodeError."""
 
     async def stop(self) -> None:
         """End every session and put everything away."""
@@ -154,6 +158,10 @@ class NodeRuntime:
         if isinstance(request, Apply):
             async with self._changing:
                 return await self._apply(request, caller)
+        if isinstance(request, ListConflicts | ResolveConflict):
+            if self._supervisor is None:
+                return Refused("this node isn't enrolled, so it has no files to speak of")
+            return await self._supervisor.answer(request)
         edges, replicas = self._supervisor.status() if self._supervisor else ((), ())
         return Report(status_of(self._identity, self._plans, self._started_at, edges, replicas))
 

@@ -241,7 +241,7 @@ class Target:
             if decision.action is Action.NOTHING:
                 return self._over(peer)
             if decision.action is Action.HOLD:
-                self.counts.conflicts[peer.path] = None
+                self.counts.hold(peer)
                 return Step.DONE
             if decision.action is Action.MERGE:
                 self._keep(Row(decision.entry, row.stamp if row else None), decision)
@@ -280,8 +280,7 @@ class Target:
         if failed and peer.kind is Kind.DIRECTORY and not peer.deleted:
             below = peer.path + b"/"
             self.unblocked.extend(path for path in failed if path.startswith(below))
-        if self.counts.conflicts.get(peer.path, b"") is None:
-            del self.counts.conflicts[peer.path]  # no longer held
+        self.counts.settled(peer.path)
         return Step.DONE
 
     def _keep(self, row: Row, decision: Decision) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 
 import apsw
 
-from node_runtime.disk.codec import COLUMNS, Codec, Value
+from node_runtime.disk.codec import COLUMNS, TOMBSTONE, Codec, Value
 from node_runtime.disk.errors import DiskError
 from node_runtime.replica.entry import Row
 from node_runtime.replica.path import key
@@ -65,6 +65,15 @@ class Reading:
         """The next `limit` rows at most whose seq is greater, in order of seq."""
         sql = f"SELECT {COLUMNS} FROM entries WHERE seq > ? ORDER BY seq LIMIT ?"  # noqa: S608
         return self._rows(sql, (after_seq, limit))
+
+    def named(self, part: bytes, after: bytes, limit: int) -> list[Row]:
+        """The next `limit` live rows at most behind the path `after` whose path holds `part`, which has no
+        slash; in order of `replica.path.key`. Looks at the whole index, in SQLite."""
+        sql = (
+            f"SELECT {COLUMNS} FROM entries WHERE key > ? AND flags < {TOMBSTONE} AND instr(key, ?)"  # noqa: S608
+            " ORDER BY key LIMIT ?"
+        )
+        return self._rows(sql, (key(after), part, limit))
 
     def count(self) -> tuple[int, int, int]:
         """Live files, live directories, and the bytes in the files."""
