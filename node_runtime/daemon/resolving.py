@@ -20,7 +20,7 @@ from node_runtime.disk.applier import NOT_EMPTY, Applied, Outcome
 from node_runtime.errors import NodeError
 from node_runtime.replica.conflict import ordinary_name
 from node_runtime.replica.entry import Entry, Row
-from node_runtime.replica.path import show
+from node_runtime.replica.path import show, unsafe_because
 from node_runtime.replica.version import EMPTY, Vector, bump, is_valid, join
 from schemas.conflicts import Conflict, Content, Keep, ResolveConflict, Resolved
 
@@ -41,42 +41,40 @@ async def resolve(
         )
     if not all(is_valid(version) for version in request.over):
         raise NodeError("the versions that are to give way aren't versions")
-    found = next(
-        (each for each in await conflicts_of(asked.replica, tending, edges) if _is_asked(each, asked)),
-        None,
-    )
-    if found is None:
-        raise NodeError(f"there is no such conflict at {asked.path} any more; list them again")
-    resolution = _Resolution(replica, request, found)
-    moved_to = await replica.work(resolution.carry_out)
+    listed = await conflicts_of(asked.replica, tending, edges)
+    path, copy = _paths(asked, listed)
+    moved_to = await replica.work(_Resolution(replica, request, path, copy).carry_out)
     replica.notify()
     if held:
         for edge in edges:
             if edge.tending is tending:
-                edge.settled(found.path)
+                edge.settled(path)
     return Resolved(moved_to)
 
 
-def _is_asked(found: Found, asked: Conflict) -> bool:
-    """Whether this is the conflict that was meant, whatever its contents are by now."""
-    conflict = found.conflict
-    return (conflict.path, conflict.other.path, conflict.peer, conflict.edge) == (
-        asked.path,
-        asked.other.path,
-        asked.peer,
-        asked.edge,
-    )
+def _paths(asked: Conflict, listed: Sequence[Found]) -> tuple[bytes, bytes | None]:
+    """The paths that are meant, of the file and of its copy, whatever they hold by now."""
+    for found in listed:
+        there = found.conflict
+        alike = bool(asked.peer) if there.peer else there.other.path == asked.other.path
+        if there.path == asked.path and alike:
+            return found.path, found.copy
+    path = asked.path.encode()
+    if asked.peer and show(path) == asked.path and unsafe_because(path) is None:
+        return path, None  # only its peer holds back: entries don't flow this way
+    raise NodeError(f"there is no such conflict at {asked.path} any more; list them again")
 
 
 class _Resolution:
     """One conflict being ended, in the replica's worker thread."""
 
-    def __init__(self, replica: Replica, request: ResolveConflict, found: Found) -> None:
+    def __init__(self, replica: Replica, request: ResolveConflict, path: bytes, copy: bytes | None) -> None:
+        """`copy` is None where the conflict is held."""
         self._replica = replica
         self._asked = request.conflict
         self._over = request.over
-        self._path = found.path
-        self._copy = found.copy
+        self._path = path
+        self._copy = copy
         self._now_s = int(time.time())
         self._by_keep: dict[Keep, Callable[[], str]] = {
             "winner": self._keep_winner,
