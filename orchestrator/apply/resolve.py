@@ -95,22 +95,24 @@ def _meant(known: Sequence[Known], path: str, node: str | None) -> list[Known]:
 
 
 def _held(known: Known, keep: str) -> Order:
-    """Have the content of the node `keep` replace the others."""
+    """Have one content replace the others: that which the node `keep` holds, or else the one it edited."""
     sides = known.conflict.sides
-    holders = {replica.partition(":")[0]: side for side in sides for replica in side.replicas}
-    if keep not in holders:
-        names = " or ".join(sorted(holders))
+    holding = {place.partition(":")[0]: (side, place) for side in sides for place in side.replicas}
+    edited = {side.origin: (side, side.replicas[0]) for side in sides}
+    meant = {**edited, **holding}
+    if keep not in meant:
         raise OperatorError(
-            f"the conflict at {known.conflict.path} is held: name the node whose content stays, {names}"
+            f"the conflict at {known.conflict.path} is held: name the node whose content stays,"
+            f" {' or '.join(sorted(meant))}"
         )
-    kept = holders[keep]
-    replica = next(each for each in kept.replicas if each.startswith(f"{keep}:")).partition(":")[2]
+    kept, place = meant[keep]
+    node, _, replica = place.partition(":")
     told = [each for _, report in known.reports for each in (report.here, report.other) if each is not None]
-    own = next((report for name, report in known.reports if (name, report.replica) == (keep, replica)), None)
+    own = next((report for name, report in known.reports if (name, report.replica) == (node, replica)), None)
     if own is None:  # an end that takes nothing reports nothing: its content is known from its peer
         mine = next(each for each in told if each.content == kept.content)
         own = Conflict(replica, known.conflict.path, mine, mine, known.reports[0][0])
-    return keep, ResolveConflict(own, "here", tuple(sorted({each.version for each in told})))
+    return node, ResolveConflict(own, "here", tuple(sorted({each.version for each in told})))
 
 
 def _is_mirror(node: str, conflict: Conflict, plans: Mapping[str, NodePlan]) -> bool:
