@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from node_runtime.daemon.edge import Edge
 from node_runtime.daemon.tending import Tending
 from node_runtime.disk.reading import Reading
-from node_runtime.replica.conflict import MARK, is_conflict_copy, is_copy_of, original_of
-from node_runtime.replica.entry import Entry, Kind
+from node_runtime.replica.conflict import MARK, is_conflict_copy, is_copy_of, is_cut, original_of
+from node_runtime.replica.entry import Entry, Kind, Row
 from node_runtime.replica.filters import Filters
 from node_runtime.replica.path import parent, show
 from node_runtime.replica.version import Order, compare
@@ -21,6 +21,7 @@ from schemas.conflicts import MAX_LISTED, Conflict, Conflicts, Content, ListConf
 from schemas.plans import FilterRule
 
 PAGE_ROWS = 1_000
+BEGINNING_BYTES = 50  # of a long name: enough to find few others
 _KINDS = {Kind.FILE: "file", Kind.DIRECTORY: "directory", Kind.SYMLINK: "symlink"}
 
 
@@ -75,31 +76,30 @@ def _copies(replica: str, index: Reading) -> Iterator[Found]:
     while page := index.named(MARK, after, PAGE_ROWS):
         after = page[-1].entry.path
         copies = [row.entry for row in page if _is_copy(row.entry)]
-        originals = {copy.path: original_of(copy.path) for copy in copies}
+        rows = index.get(original_of(copy.path) for copy in copies)
         for copy in copies:
-            if not is_copy_of(copy.path, originals[copy.path]):
-                originals[copy.path] = _sibling(copy.path, index) or originals[copy.path]
-        rows = index.get(originals.values())
-        for copy in copies:
-            original = originals[copy.path]
-            row = rows.get(original)
+            path = original_of(copy.path)
+            row = rows.get(path)
+            if (row is None or row.entry.deleted) and is_cut(copy.path):
+                row = _sibling(copy.path, index) or row
+                path = row.entry.path if row is not None else path
             here = content_of(row.entry) if row is not None and not row.entry.deleted else None
-            yield Found(Conflict(replica, show(original), here, content_of(copy)), original, copy.path)
+            yield Found(Conflict(replica, show(path), here, content_of(copy)), path, copy.path)
 
 
 def _is_copy(entry: Entry) -> bool:
     return entry.kind is not Kind.DIRECTORY and is_conflict_copy(entry.path)
 
 
-def _sibling(copy: bytes, index: Reading) -> bytes | None:
-    """The path of which a copy has only the beginning in its name. Such names are long, and rare."""
+def _sibling(copy: bytes, index: Reading) -> Row | None:
+    """What stands under the path of which a copy has only the beginning in its name. Such names are rare."""
     directory = parent(copy)
     after = directory + b"/" if directory else b""
-    beginning = original_of(copy).rpartition(b"/")[2][:50]
+    beginning = original_of(copy).rpartition(b"/")[2][:BEGINNING_BYTES]
     while page := index.named(beginning, after, PAGE_ROWS):
         for row in page:
             if is_copy_of(copy, row.entry.path):
-                return row.entry.path
+                return row
         after = page[-1].entry.path
     return None
 

@@ -57,12 +57,17 @@ def is_copy_of(copy: bytes, path: bytes) -> bool:
 
 
 def original_of(copy: bytes) -> bytes:
-    """The path that a conflict copy was made of; only nearly that where `is_copy_of` denies it, since the
-    name was too long to stay whole."""
+    """The path that a conflict copy was made of; only nearly that where `is_cut`."""
     parsed = _parsed(copy)
     assert parsed is not None, "a conflict copy"
     directory, slash, _ = copy.rpartition(b"/")
     return directory + slash + parsed["stem"] + parsed["extension"]
+
+
+def is_cut(copy: bytes) -> bool:
+    """Whether a conflict copy's original may have a longer name, of which only the beginning was kept."""
+    parsed = _parsed(copy)
+    return parsed is not None and re.search(rb"~[0-9a-f]{6}\Z", parsed["stem"]) is not None
 
 
 def ordinary_name(copy: bytes) -> bytes:

@@ -6,10 +6,11 @@ refuses where anything has changed since. Its edit replicates, so one node is en
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from orchestrator.apply.access import Hosts
-from orchestrator.apply.conflicts import Known
+from orchestrator.apply.conflicts import Known, Side
 from orchestrator.apply.host import Unreachable
 from orchestrator.errors import OperatorError
 from schemas.conflicts import Conflict, Keep, ResolveConflict, Resolved
@@ -95,15 +96,17 @@ def _meant(known: Sequence[Known], path: str, node: str | None) -> list[Known]:
 
 
 def _held(known: Known, keep: str) -> Order:
-    """Have one content replace the others: that which the node `keep` holds, or else the one it edited."""
+    """Have one content replace the others: that of the replica `keep`, or the only one that the node `keep`
+    holds, or else the only one that it edited."""
     sides = known.conflict.sides
-    holding = {place.partition(":")[0]: (side, place) for side in sides for place in side.replicas}
-    edited = {side.origin: (side, side.replicas[0]) for side in sides}
-    meant = {**edited, **holding}
+    at_place = {place: (side, place) for side in sides for place in side.replicas}
+    holding = [(place.partition(":")[0], held) for place, held in at_place.items()]
+    edited = [(side.origin, (side, side.replicas[0])) for side in sides]
+    meant = _unique(edited) | _unique(holding) | at_place
     if keep not in meant:
         raise OperatorError(
             f"the conflict at {known.conflict.path} is held: name the node whose content stays,"
-            f" {' or '.join(sorted(meant))}"
+            f" {' or '.join(sorted(_unique(edited) | _unique(holding)) or at_place)}"
         )
     kept, place = meant[keep]
     node, _, replica = place.partition(":")
@@ -113,6 +116,12 @@ def _held(known: Known, keep: str) -> Order:
         mine = next(each for each in told if each.content == kept.content)
         own = Conflict(replica, known.conflict.path, mine, mine, known.reports[0][0])
     return node, ResolveConflict(own, "here", tuple(sorted({each.version for each in told})))
+
+
+def _unique(pairs: Sequence[tuple[str, tuple[Side, str]]]) -> dict[str, tuple[Side, str]]:
+    """Those names that stand for one thing."""
+    times = Counter(name for name, _ in pairs)
+    return {name: meant for name, meant in pairs if times[name] == 1}
 
 
 def _is_mirror(node: str, conflict: Conflict, plans: Mapping[str, NodePlan]) -> bool:

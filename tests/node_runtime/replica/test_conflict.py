@@ -7,7 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from node_runtime.replica.conflict import conflict_copy_name, is_conflict_copy
+from node_runtime.replica.conflict import (
+    conflict_copy_name,
+    is_conflict_copy,
+    is_copy_of,
+    is_cut,
+    ordinary_name,
+    original_of,
+)
 from node_runtime.replica.path import MAX_NAME_BYTES, parent, unsafe_because
 from tests.support.trees import A, file
 
@@ -34,6 +41,9 @@ def test_the_mark_stands_before_the_extension(path: str, stem: str, extension: s
     name = conflict_copy_name(file(path, "losing", {A: 1}, at=AT)).decode()
     assert name == f"{stem}.sync-conflict-20261122-155301-ann-{name[-6 - len(extension) :][:6]}{extension}"
     assert is_conflict_copy(name.encode())
+    assert is_copy_of(name.encode(), path.encode())
+    assert original_of(name.encode()) == path.encode()
+    assert ordinary_name(name.encode()).decode() == f"{stem} (from ann, 2026-11-22 15.53.01){extension}"
 
 
 def test_two_losers_of_one_second_and_one_node_have_two_names() -> None:
@@ -57,6 +67,9 @@ def test_long_names_are_cut_at_a_character_and_stay_apart() -> None:
         name.decode()
         assert name.endswith(b".txt")
         assert is_conflict_copy(name)
+        assert is_cut(name)
+        assert len(ordinary_name(name).rpartition(b"/")[2]) <= MAX_NAME_BYTES
+    assert [is_copy_of(name, one.path) for name in names] == [True, False]
 
 
 @pytest.mark.parametrize("mtime_ns", [-(2**62), -1, 0, 2**63 - 1])
@@ -79,6 +92,10 @@ def test_every_name_gives_a_safe_name_beside_it(name: bytes, origin: str, conten
     assert unsafe_because(copy) is None
     assert parent(copy) == b"d"
     assert is_conflict_copy(copy)
+    assert is_copy_of(copy, entry.path)
+    assert is_cut(copy) or original_of(copy) == entry.path
+    assert unsafe_because(ordinary_name(copy)) is None
+    assert not is_conflict_copy(ordinary_name(copy)) or is_conflict_copy(entry.path)
 
 
 @pytest.mark.parametrize(
