@@ -26,6 +26,7 @@ from cryptography.hazmat.primitives.serialization import load_ssh_public_key
 from orchestrator.apply.access import NodeAccess
 from orchestrator.apply.conversation import Reader
 from orchestrator.apply.host import Unreachable
+from schemas.conflicts import Conflicts, ListConflicts, ResolveConflict, Resolved
 from schemas.control import (
     CONTROL_SUBSYSTEM,
     ORCHESTRATOR_PRINCIPAL,
@@ -65,6 +66,7 @@ class MemoryNode:
     plan: str = ""
     expires_at: float | None = None
     edges: tuple[EdgeStatus, ...] = ()
+    conflicts: Conflicts | None = None
     requests: list[Request] = field(default_factory=list)
 
     @property
@@ -89,6 +91,10 @@ class MemoryNode:
                 return self._enrol(request)
             case Apply(signed=signed):
                 return self._accept(signed)
+            case ListConflicts() if self.conflicts is not None:
+                return self.conflicts
+            case ResolveConflict():
+                return Resolved("elsewhere")
             case _:
                 return Report(
                     NodeStatus(
