@@ -7,9 +7,11 @@ It changes nothing anywhere; `resolve` ends one.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
+
+from msgspec.structs import replace
 
 from orchestrator.apply.access import Hosts
 from orchestrator.apply.host import Unreachable
@@ -92,25 +94,26 @@ async def look(
     hosts: Hosts,
     plans: Mapping[str, NodePlan],
     *,
-    within: Iterable[ReplicaRef] | None = None,
+    edges: Collection[str] = (),
     patterns: tuple[str, ...] = (),
 ) -> Listing:
-    """Ask the nodes that have edges; only for the replicas `within`, and for paths that a pattern matches."""
-    scope: dict[str, list[str]] = {name: [] for name, plan in plans.items() if plan.edges}
-    if within is not None:
-        scope = {}
-        for replica in sorted(within, key=str):
-            scope.setdefault(replica.node, []).append(replica.path)
-    names = [name for name in hosts.names if name in scope]
+    """Ask the nodes that have edges; only about the ends of these edges where some are given by id, and about
+    paths that a pattern matches."""
+    scope = {
+        name: sorted({end.path for end in _ends(plan, edges) if end.node == name})
+        for name, plan in plans.items()
+    }
+    names = [name for name in hosts.names if scope.get(name)]
 
     async def one(name: str) -> Conflicts | Silent:
         try:
             async with hosts.use(name) as host:
-                reply = await host.request(ListConflicts(tuple(scope[name]), patterns))
+                reply = await host.request(ListConflicts(tuple(scope[name]) if edges else (), patterns))
         except Unreachable as error:
             return Silent(name, error.reason)
         if isinstance(reply, Conflicts):
-            return reply
+            asked = (each for each in reply.conflicts if not (edges and each.edge) or each.edge in edges)
+            return replace(reply, conflicts=tuple(asked))
         reason = reply.reason if isinstance(reply, Refused) else "it answers another question"
         return Silent(name, reason)
 
@@ -121,6 +124,12 @@ async def look(
         sum(each.more for each in said.values()),
         tuple(each for each in answers.values() if isinstance(each, Silent)),
     )
+
+
+def _ends(plan: NodePlan, edges: Collection[str]) -> Iterator[ReplicaRef]:
+    for edge in plan.edges:
+        if not edges or edge.edge in edges:
+            yield from (edge.source, edge.target)
 
 
 def put_together(answers: Mapping[str, Conflicts], plans: Mapping[str, NodePlan]) -> tuple[Known, ...]:

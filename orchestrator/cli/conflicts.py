@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from orchestrator.apply.conflicts import FleetConflict, Listing, Side
     from orchestrator.apply.resolve import Ended
     from orchestrator.model import Compiled
-    from schemas.plans import ReplicaRef
 
 Answer = TypeVar("Answer")
 
@@ -80,12 +79,12 @@ def list_command(
     for pattern in patterns:
         _check_pattern(pattern)
     compiled = compile_or_stop(repository, as_json=as_json)
-    within = _replicas(compiled, edges) if edges else None
+    ids = _edge_ids(compiled, edges)
 
     async def ask(hosts: Hosts) -> Listing:
         from orchestrator.apply.conflicts import look
 
-        return await look(hosts, compiled.node_plans, within=within, patterns=patterns)
+        return await look(hosts, compiled.node_plans, edges=ids, patterns=patterns)
 
     listing = _converse(compiled, repository, state, ask)
     if as_json:
@@ -104,7 +103,9 @@ def list_command(
     metavar="winner|copy|both|NODE",
     help="With a copy: winner, copy or both. Held: the node whose content stays.",
 )
-@click.option("--node", help="The node to do it on; needed where PATH is in conflict in several trees.")
+@click.option(
+    "--node", metavar="NODE", help="The node to do it on; needed where PATH is in conflict in several trees."
+)
 @repository_option
 @json_option
 @state_option
@@ -172,12 +173,11 @@ def _check_pattern(pattern: str) -> None:
         raise OperatorError(f'"{pattern}" is neither an edge nor a pattern over paths: {error}') from None
 
 
-def _replicas(compiled: Compiled, edges: Sequence[str]) -> set[ReplicaRef]:
-    """Both ends of the edges that are meant."""
+def _edge_ids(compiled: Compiled, names: Sequence[str]) -> frozenset[str]:
+    """The edges that are meant."""
     from orchestrator.render.explain import explain
 
-    found = [each.edge for asked in edges for each in explain(asked, compiled.edges)]
-    return {end for edge in found for end in (edge.source, edge.target)}
+    return frozenset(each.edge.id for name in names for each in explain(name, compiled.edges))
 
 
 def _show(listing: Listing) -> None:

@@ -29,8 +29,9 @@ SEEN = (
 
 @pytest.fixture
 def fleet(tmp_path: Path) -> Iterator[dict[str, FarSide]]:
-    write_star(tmp_path / "repository", tmp_path / "n", "hub", "a")
-    with served_fleet(tmp_path / "n", "hub", "a") as served:
+    write_star(tmp_path / "repository", tmp_path / "n", "hub", "a", "b")
+    with served_fleet(tmp_path / "n", "hub", "a", "b") as served:
+        served["b"].memory.conflicts = Conflicts((), 0, {"/srv/data": 3})
         served["hub"].memory.conflicts = Conflicts(SEEN, 0, {"/srv/data": 1})
         served["a"].memory.conflicts = Conflicts((), 0, {"/srv/data": 2})
         yield served
@@ -65,7 +66,9 @@ def test_a_list_for_programs_and_what_was_asked(tmp_path: Path, fleet: dict[str,
     done = run(tmp_path, "hub~a", "*.txt", "--json")
     listed = json.loads(done.stdout)
     assert [each["path"] for each in listed["conflicts"]] == ["notes.txt", "q3.ods"]
-    assert fleet["hub"].memory.requests == [ListConflicts(("/srv/data",), ("*.txt",))]
+    listed = json.loads(run(tmp_path, "hub~b", "--json").stdout)
+    assert [each["path"] for each in listed["conflicts"]] == ["notes.txt"], "the held one is of another edge"
+    assert fleet["hub"].memory.requests[:1] == [ListConflicts(("/srv/data",), ("*.txt",))]
 
 
 def test_a_node_that_does_not_answer(tmp_path: Path, fleet: dict[str, FarSide]) -> None:
