@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from node_runtime.daemon.edge import Edge
 from node_runtime.daemon.tending import Tending
 from node_runtime.disk.reading import Reading
+from node_runtime.errors import NodeError
 from node_runtime.replica.conflict import MARK, is_conflict_copy, is_copy_of, is_cut, original_of
 from node_runtime.replica.entry import Entry, Kind, Row
-from node_runtime.replica.filters import Filters
+from node_runtime.replica.filters import BadFilter, Filters
 from node_runtime.replica.path import parent, show
 from node_runtime.replica.version import Order, compare
 from schemas.conflicts import MAX_LISTED, Conflict, Conflicts, Content, ListConflicts
@@ -37,8 +38,11 @@ class Found:
 async def list_conflicts(
     request: ListConflicts, tendings: Mapping[str, Tending], edges: Sequence[Edge]
 ) -> Conflicts:
-    """What a person asked to see."""
-    wanted = Filters(FilterRule("exclude", pattern) for pattern in request.patterns)
+    """What a person asked to see. Raises NodeError."""
+    try:
+        wanted = Filters(FilterRule("exclude", pattern) for pattern in request.patterns)
+    except BadFilter as error:
+        raise NodeError(str(error)) from None
     listed: list[Conflict] = []
     more = 0
     for path, tending in sorted(tendings.items()):

@@ -95,6 +95,8 @@ async def test_a_listing_is_bounded_and_filtered(tmp_path: Path, monkeypatch: py
         assert [each.path for each in listed.conflicts] == [*names, "x.lock"] * 2
         assert set(listed.replicas) == {str(pair.left), str(pair.right)}
         assert {each.path for each in (await pair.list("*.lock", "/d/3*")).conflicts} == {"x.lock", "d/3.txt"}
+        with pytest.raises(NodeError, match="not gitignore syntax"):
+            await pair.list("[z-a]")
         monkeypatch.setattr(module, "MAX_LISTED", 4)
         assert (len((await pair.list()).conflicts), (await pair.list()).more) == (4, 8)
 
