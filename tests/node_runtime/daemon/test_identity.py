@@ -104,7 +104,7 @@ def of(role: str, *principals: str, by: Authority = AUTHORITY, **dates: float) -
 
 
 OTHER_KEY = STRANGER.public_key
-NOW = time.time()
+NOW = time.time()  # when the tests were collected; much later a fresh certificate isn't valid at this time
 REFUSED = {
     "user certificate of a stranger": (wrong("user", of("user", "hub", by=STRANGER)), "isn't signed by"),
     "host certificate of a stranger": (wrong("host", of("host", "hub", by=STRANGER)), "isn't signed by"),
@@ -142,7 +142,9 @@ def test_a_refused_enrolment_changes_nothing(layout: Layout, case: str) -> None:
     change, reason = REFUSED[case]
     identity = open_identity(layout)
     before = contents(layout)
-    said = identity.enrol(change(AUTHORITY.enrol("hub", identity.public_key), identity.public_key), NOW)
+    said = identity.enrol(
+        change(AUTHORITY.enrol("hub", identity.public_key), identity.public_key), time.time()
+    )
     assert said is not None
     assert reason in said
     assert identity.credentials is None
