@@ -12,7 +12,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +21,8 @@ import msgspec
 
 from orchestrator.errors import OperatorError
 from schemas.adhoc import Event, Failure, Request, Summary, decode_event
+from schemas.control import Reply, decode_reply
+from schemas.kept import ListVersions, Restore
 
 DEFAULT_SSH = "ssh"
 SSH_OPTIONS = ("-T", "-o", "ServerAliveInterval=15", "-o", "ServerAliveCountMax=4")
@@ -108,6 +110,31 @@ def run(request: Request) -> Iterator[Event]:
         except BaseException:
             pair.terminate()
             raise
+
+
+@contextmanager
+def local_versions() -> Iterator[Callable[[ListVersions | Restore], Reply]]:
+    """Asks about kept versions of directories on this machine, one request after the other."""
+    program = [*runtime_program(), "kept"]
+    try:
+        child = subprocess.Popen(program, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=_environment())
+    except OSError as error:
+        raise OperatorError(f"can't start {program[0]}: {error.strerror}") from None
+
+    def ask(request: ListVersions | Restore) -> Reply:
+        assert child.stdin is not None, "asked for"
+        assert child.stdout is not None, "asked for"
+        with suppress(BrokenPipeError):  # then there is no answer either
+            child.stdin.write(msgspec.json.encode(request) + b"\n")
+            child.stdin.flush()
+        line = child.stdout.readline()
+        if not line:
+            raise OperatorError(f"{program[0]} ended with exit code {child.wait()} before it answered")
+        reply: Reply = decode_reply(line)
+        return reply
+
+    with child:
+        yield ask
 
 
 def _start_pair() -> subprocess.Popen[bytes]:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import msgspec
 
 from schemas.conflicts import Conflicts, ListConflicts, ResolveConflict, Resolved
+from schemas.kept import KeptVersions, ListVersions, Restore, Restored
 from schemas.plans import Document, SignedPlan
 from schemas.status import NodeStatus
 
@@ -45,7 +46,7 @@ class Status(Document, frozen=True, tag="status", tag_field="op"):
     """Report everything."""
 
 
-Request = Identify | Enrol | Apply | Status | ListConflicts | ResolveConflict
+Request = Identify | Enrol | Apply | Status | ListConflicts | ResolveConflict | ListVersions | Restore
 
 
 class Identity(Document, frozen=True, tag="identity", tag_field="reply"):
@@ -79,7 +80,7 @@ class Refused(Document, frozen=True, tag="refused", tag_field="reply"):
     reason: str
 
 
-Reply = Identity | Accepted | Report | Refused | Conflicts | Resolved
+Reply = Identity | Accepted | Report | Refused | Conflicts | Resolved | KeptVersions | Restored
 
 decode_request = msgspec.json.Decoder(Request).decode
 decode_reply = msgspec.json.Decoder(Reply).decode

@@ -22,6 +22,7 @@ from schemas.text import (
     parse_duration,
     parse_endpoint,
     parse_selector,
+    parse_size,
     template_names,
 )
 
@@ -218,6 +219,7 @@ FORMS: dict[str, Callable[[str], object]] = {
     "label-value": _is_label_value,
     "address": _is_address,
     "duration-text": parse_duration,
+    "size-text": parse_size,
     "cron": _is_cron,
     "time-zone": _is_time_zone,
     "gitignore": _is_gitignore,

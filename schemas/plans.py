@@ -76,6 +76,17 @@ class ConflictPlan(Document, frozen=True, omit_defaults=True):
     rules: tuple[ConflictRule, ...] = ()
 
 
+class RetentionPlan(Document, frozen=True, omit_defaults=True):
+    """How much of what a sync overwrites and deletes a replica keeps; see `node_runtime/disk/retention`."""
+
+    deleted_s: float = 30 * 86_400.0  # content of deleted paths
+    versions: int = 5  # overwritten contents of a path
+    size_bytes: int | None = None  # of all together; None: no limit
+
+
+DEFAULT_RETENTION = RetentionPlan()
+
+
 class ReplicationPlan(Document, frozen=True, omit_defaults=True):
     """One edge, as both of its ends see it."""
 
@@ -89,6 +100,7 @@ class ReplicationPlan(Document, frozen=True, omit_defaults=True):
     conflict: ConflictPlan = ConflictPlan()
     deletes: Deletes = "propagate"
     target_changes: TargetChanges = "revert"  # one-way only: what a local edit at the target becomes
+    retention: RetentionPlan = DEFAULT_RETENTION  # at both ends; of several edges' the one that keeps most
 
 
 class PeerAddress(Document, frozen=True):

@@ -31,6 +31,9 @@ CRON_MACROS: dict[str, str] = {
 UNIT_S: dict[str, float] = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0, "w": 604_800.0}
 
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]*[a-z0-9])?")
+UNIT_BYTES = {"B": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
+UNIT_BYTES |= {"KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
+_SIZE = re.compile(rf"([0-9]{{1,15}}(?:\.[0-9]{{1,3}})?)({'|'.join(UNIT_BYTES)})")
 _DURATION_PART = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h|d|w)")
 _DURATION = re.compile(rf"(?:{_DURATION_PART.pattern})+")
 _RANGE = re.compile(r"\[([^\[\]]*)\]")
@@ -68,6 +71,19 @@ def parse_duration(text: str) -> float:
     if duration_s > MAX_DURATION_S:
         raise ValueError("a duration is at most ten years")
     return duration_s
+
+
+def parse_size(text: str) -> int | None:
+    """Bytes in a size such as "500MB" or "10GiB"; None for "unlimited"."""
+    if text == "unlimited":
+        return None
+    match = _SIZE.fullmatch(text)
+    if not match:
+        raise ValueError(
+            'a size is a number with a unit (B, kB, MB, GB, TB, KiB, MiB, GiB, TiB), such as "500MB" or '
+            '"10GiB"; or "unlimited"'
+        )
+    return int(float(match[1]) * UNIT_BYTES[match[2]])
 
 
 def cron_fields(text: str) -> str:

@@ -62,6 +62,14 @@ class ConflictSettings(Written, frozen=True):
     rules: tuple[PathPolicy, ...] | None = None
 
 
+class RetentionSettings(Written, frozen=True):
+    """What is kept of overwritten and deleted content."""
+
+    deleted: str | None = None  # duration
+    versions: int | None = None
+    size: str | None = None  # as "10GiB", or "unlimited"
+
+
 class Settings(Written, frozen=True):
     """One layer of edge settings. A layer's `filters` are put behind those of the layers below it."""
 
@@ -70,6 +78,7 @@ class Settings(Written, frozen=True):
     conflict: ConflictSettings | None = None
     deletes: Deletes | None = None
     target_changes: TargetChanges | None = None
+    retention: RetentionSettings | None = None
 
 
 class Selection(Written, frozen=True):

@@ -24,9 +24,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "status": ("node_runtime.cli.status", "Show what the running node runtime is doing."),
     "control": ("node_runtime.cli.control", "Speak the control protocol on stdin and stdout."),
     "pair": ("node_runtime.cli.pair", "Bring two directories in step; called by `syncgraph sync`."),
+    "kept": ("node_runtime.cli.kept", "Kept versions of a directory; called by `syncgraph restore`."),
     "serve": ("node_runtime.cli.serve", "Be the far end of a pair on stdin and stdout."),
 }
-HIDDEN = frozenset({"pair", "serve"})  # called by programs only; left out of --help
+HIDDEN = frozenset({"kept", "pair", "serve"})  # called by programs only; left out of --help
 
 
 class LazyGroup(click.Group):

@@ -15,15 +15,18 @@ from pathlib import Path
 
 from node_runtime.daemon.conflicts import list_conflicts
 from node_runtime.daemon.edge import Dial, Edge
+from node_runtime.daemon.kept import list_versions, locate, restore
 from node_runtime.daemon.resolving import resolve
 from node_runtime.daemon.schedule import Schedules
 from node_runtime.daemon.tending import Tending, specs_of
+from node_runtime.disk.root import Root
 from node_runtime.exchange.messages import Bye, End, Hello, Tally
 from node_runtime.exchange.session import SessionClosed
 from node_runtime.net.admission import Refusal, admit
 from node_runtime.net.stream import StreamSession
 from schemas.conflicts import ListConflicts, ResolveConflict
-from schemas.control import Reply
+from schemas.control import Refused, Reply
+from schemas.kept import KeptVersions, ListVersions, Restore, Restored
 from schemas.plans import NodePlan, ReplicationPlan
 from schemas.status import EdgeStatus, ReplicaStatus
 
@@ -123,6 +126,43 @@ class EdgeSupervisor:
                 return await list_conflicts(request, self._tending, list(self._edges.values()))
             return await resolve(request, self._tending, list(self._edges.values()))
 
+    async def kept(self, request: ListVersions | Restore) -> Reply:
+        """What is kept of a path of some replica here, or a part of it brought back."""
+        if isinstance(request, ListVersions):
+            path, relative = locate(self._open_roots(), request.path)
+            return await asyncio.to_thread(_listed, path, relative, request.limit)
+        async with self._changing:  # no replica is closed under it
+            tended = self._open_roots()
+            path, relative = locate(tended, request.path)
+            return await self._restore(tended[path], relative, request)
+
+    def _open_roots(self) -> dict[str, Tending]:
+        return {each.replica.root.path: each for each in self._tending.values() if each.is_open}
+
+    async def _restore(self, tending: Tending, relative: bytes, request: Restore) -> Reply:
+        replica = tending.replica
+        if not request.to and (mirrored := self._mirrored_by(tending.spec.path)):
+            return Refused(
+                f"{replica.root.path} is made equal to {mirrored.source}, which would undo this; restore "
+                "into another directory with --to, then put it where it belongs on that side"
+            )
+
+        def job() -> tuple[Restored, list[bytes]]:
+            replica.root.check()
+            return restore(replica.root, relative, request)
+
+        restored, changed = await replica.work(job)
+        if changed:
+            await replica.work(replica.root.flush)
+            await replica.scan_paths(changed)
+        return restored
+
+    def _mirrored_by(self, path: str) -> ReplicationPlan | None:
+        """The one-way edge that reverts whatever is edited in a replica."""
+        plans = (edge.plan for (_, end), edge in self._edges.items() if end == "target")
+        into = (plan for plan in plans if plan.target.path == path and plan.direction == "one-way")
+        return next((plan for plan in into if plan.target_changes == "revert"), None)
+
     async def stop(self) -> None:
         """End every session and close every replica."""
         async with self._changing:
@@ -185,3 +225,12 @@ class EdgeSupervisor:
         ours, theirs = socket.socketpair()
         await loop.create_connection(lambda: self.incoming(self._node), sock=theirs)
         await loop.create_connection(factory, sock=ours)
+
+
+def _listed(path: str, relative: bytes, limit: int) -> KeptVersions:
+    """Reads only, through a descriptor of its own: no scan or session waits for a long listing."""
+    root = Root.open(path, create=False)
+    try:
+        return list_versions(root, relative, limit)
+    finally:
+        root.close()

@@ -42,6 +42,7 @@ from schemas.control import (
     Report,
     Request,
 )
+from schemas.kept import ListVersions, Restore
 from schemas.plans import NodePlan, PeerAddress
 from schemas.status import EdgeStatus, ReplicaStatus
 
@@ -65,6 +66,9 @@ class Supervisor(Protocol):
 
     async def answer(self, request: ListConflicts | ResolveConflict) -> Reply:
         """Answer what is about the files of the edges. Raises NodeError."""
+
+    async def kept(self, request: ListVersions | Restore) -> Reply:
+        """What is kept of a path, or a part of it brought back."""
 
     async def stop(self) -> None:
         """End every session and put everything away."""
@@ -162,6 +166,10 @@ class NodeRuntime:
             if self._supervisor is None:
                 return Refused("this node isn't enrolled, so it has no files to speak of")
             return await self._supervisor.answer(request)
+        if isinstance(request, ListVersions | Restore):
+            if self._supervisor is None:
+                return Refused("this node has no plan yet, so it keeps nothing")
+            return await self._supervisor.kept(request)
         edges, replicas = self._supervisor.status() if self._supervisor else ((), ())
         return Report(status_of(self._identity, self._plans, self._started_at, edges, replicas))
 

@@ -52,6 +52,9 @@ def _edge_refused_because(edge: ReplicationPlan, plan: NodePlan) -> str | None:
     for conflict in policies:
         if conflict.policy == "prefer" and conflict.prefer not in ends:
             return f"conflicts prefer {conflict.prefer}, which is neither of its ends"
+    kept = edge.retention
+    if not math.isfinite(kept.deleted_s) or min(kept.deleted_s, kept.versions, kept.size_bytes or 0) < 0:
+        return "its retention holds a number below zero, or none at all"
     return _timing_refused_because(edge)
 
 

@@ -10,6 +10,7 @@ It doesn't know edges or sessions; `target` and `source` do the work of one edge
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -19,17 +20,25 @@ from typing import TypeVar
 from node_runtime.disk.applier import Applier
 from node_runtime.disk.index import Index
 from node_runtime.disk.recover import verify_unsettled
+from node_runtime.disk.retention import Pruned, prune
 from node_runtime.disk.root import Root
 from node_runtime.disk.scanner import STILL_WRITING, ScanResult, scan, scan_paths
 from node_runtime.disk.staging import Staging
 from node_runtime.disk.versions import Versions
+from node_runtime.errors import NodeError
 from node_runtime.replica.entry import Row
 from node_runtime.replica.filters import Filters
 from node_runtime.replica.path import show
 from node_runtime.replica.version import replica_id
+from schemas.plans import DEFAULT_RETENTION, RetentionPlan
 
 T = TypeVar("T")
+log = logging.getLogger(__name__)
+
 A_DAY_S = 86_400
+PRUNE_S = 3600.0  # between looks at the kept versions
+PRUNE_SLICE_S = 0.05  # of them at a time: the worker thread has other things to do
+_PRUNED = "pruned"  # in the index: when that was last done, Unix time in seconds
 ROOT = b"."  # stands for the whole tree where a problem is about that
 MAX_PROBLEMS = 10_000  # kept of one scan
 SAID = 3  # problems named in a sentence
@@ -47,7 +56,13 @@ class Replica:
     """A directory tree that is kept in step, with everything that it takes."""
 
     def __init__(
-        self, node: str, path: str, index_file: Path, filters: Filters, local_id: int | None = None
+        self,
+        node: str,
+        path: str,
+        index_file: Path,
+        filters: Filters,
+        local_id: int | None = None,
+        retention: RetentionPlan = DEFAULT_RETENTION,
     ) -> None:
         """`local_id` is given where the node's name alone doesn't tell machines apart."""
         self.node = node
@@ -64,7 +79,8 @@ class Replica:
         self._loop = asyncio.get_running_loop()
         self._stopping = False
         self._scanning = asyncio.Lock()
-        self._pruned_at = 0.0
+        self._retention = retention
+        self._pruning: asyncio.Task[None] | None = None
 
     async def open(self, create: bool) -> None:
         """Open the tree and its index. Raises NodeError where that can't be done."""
@@ -93,6 +109,9 @@ class Replica:
         """Finish the job in hand and let go of everything."""
         self.interrupt()
         self.notify()
+        if self._pruning is not None:
+            self._pruning.cancel()
+            await asyncio.gather(self._pruning, return_exceptions=True)
         await self.work(self._close)
         self._worker.shutdown(wait=False)
         self._reader_thread.shutdown(wait=False)
@@ -139,6 +158,8 @@ class Replica:
         await self._settle_down(result, tries=0 if rest_s else 3)
         await self.count()
         self.notify()
+        if self._pruning is None or self._pruning.done():
+            self._pruning = asyncio.create_task(self._prune_when_due())
         return result
 
     async def scan_paths(self, paths: Iterable[bytes], rest_s: float = 0.0) -> ScanResult:
@@ -154,9 +175,6 @@ class Replica:
         return self.held
 
     def _scan(self, rest_s: float) -> ScanResult:
-        if time.time() - self._pruned_at > A_DAY_S:
-            self._pruned_at = time.time()
-            self.versions.prune(self._pruned_at)
         return scan(
             self.root,
             self.index,
@@ -168,6 +186,44 @@ class Replica:
             stop=lambda: self._stopping,
             rest_ns=int(rest_s * 1e9),
         )
+
+    async def _prune_when_due(self) -> None:
+        now_s = time.time()
+        before = await self.work(lambda: self.index.meta(_PRUNED))
+        if before and 0 <= now_s - float(before) < PRUNE_S:
+            return
+        try:
+            pruned = await self.prune(now_s)
+        except (OSError, NodeError) as error:
+            log.warning("replica %s: old versions can't be removed: %s", self.path, error)
+            return
+        await self.work(lambda: self.index.set_meta(_PRUNED, str(now_s).encode()))
+        if pruned.removed:
+            log.info("replica %s: removed %d old versions", self.path, pruned.removed)
+        if pruned.over_bytes:
+            log.warning(
+                "replica %s: its kept versions take %d bytes more than retention.size; what was deleted "
+                "within retention.deleted stays all the same",
+                self.path,
+                pruned.over_bytes,
+            )
+
+    async def prune(self, now_s: float) -> Pruned:
+        """Remove kept versions that retention doesn't ask for, in slices between other work."""
+        pruned = Pruned()
+        steps = prune(self.root, self._retention, now_s, pruned, self._gone_since)
+
+        def advance() -> bool:
+            until = time.monotonic() + PRUNE_SLICE_S
+            return any(time.monotonic() > until for _ in steps)
+
+        while await self.work(advance):
+            pass
+        return pruned
+
+    def _gone_since(self, path: bytes) -> float | None:
+        row = self.index.get([path]).get(path)
+        return row.entry.mtime_ns / 1e9 if row is not None and row.entry.deleted else None
 
     def scan_now(self, paths: Iterable[bytes], rest_s: float = 0.0) -> ScanResult:
         """As `scan_paths`, for a caller that is in the worker thread already."""

@@ -12,7 +12,7 @@ import logging
 import os
 import stat
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,7 +25,7 @@ from node_runtime.exchange.conversation import pulls
 from node_runtime.exchange.messages import End
 from node_runtime.replica.filters import Filters
 from node_runtime.replica.version import replica_id
-from schemas.plans import FilterRule, NodePlan, ReplicaRef, ReplicationPlan
+from schemas.plans import DEFAULT_RETENTION, FilterRule, NodePlan, ReplicaRef, ReplicationPlan, RetentionPlan
 
 if TYPE_CHECKING:
     from node_runtime.disk.watcher import Watcher
@@ -50,6 +50,7 @@ class ReplicaSpec:
     debounce_s: float
     rescan_s: float
     anew: bool = False  # a missing directory is made though an index remembers one, which is dropped
+    retention: RetentionPlan = DEFAULT_RETENTION
 
 
 def specs_of(plan: NodePlan) -> dict[str, ReplicaSpec]:
@@ -73,6 +74,18 @@ def _spec(path: str, uses: list[tuple[ReplicationPlan, bool]]) -> ReplicaSpec:
         any(takes for _, takes in uses),
         min((sync.debounce_s for sync in live), default=0.0),
         min((sync.rescan_s for sync in live), default=0.0),
+        retention=most_keeping(edge.retention for edge, _ in uses),
+    )
+
+
+def most_keeping(plans: Iterable[RetentionPlan]) -> RetentionPlan:
+    """What a replica keeps of which several edges ask: for each key, the most."""
+    asked = list(plans)
+    sizes = [plan.size_bytes for plan in asked]
+    return RetentionPlan(
+        max(plan.deleted_s for plan in asked),
+        max(plan.versions for plan in asked),
+        None if None in sizes else max(size for size in sizes if size is not None),
     )
 
 
@@ -99,7 +112,7 @@ class Tending:
         self.blocked = False  # by that problem: nothing can be brought in step
         local_id = replica_id(identity or node, spec.path)
         file = state / "replicas" / f"{local_id:016x}.db"
-        self.replica = Replica(node, spec.path, file, Filters(spec.rules), local_id)
+        self.replica = Replica(node, spec.path, file, Filters(spec.rules), local_id, spec.retention)
         if spec.anew and not os.path.lexists(spec.path):
             for name in (file.name, f"{file.name}-wal", f"{file.name}-shm"):
                 file.with_name(name).unlink(missing_ok=True)

@@ -251,7 +251,7 @@ class Applier:
                 return _done(entry, target.stamp_after(row.stamp))
             if not _holds(target, row.entry):
                 raise DiskError(f"{show(copy_path)} is needed for a conflict copy; rename that file")
-            self._publisher.take_away(source, row.stamp)
+            self._publisher.take_away(source, row.stamp, "replaced")
             return _done(replace(entry, mtime_ns=mtime_of(status), mode=_mode(status)), stamp_of(status))
 
     def _temporary(self, prefix: bytes) -> _Temporary:

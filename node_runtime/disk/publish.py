@@ -26,6 +26,7 @@ from node_runtime.disk.staging import Loose, Staging, copy_bytes, write_all
 from node_runtime.disk.versions import Versions
 from node_runtime.replica.entry import Entry, Row, Stamp
 from node_runtime.replica.path import parent, unsafe_because
+from schemas.kept import Why
 
 _NO_SUCH_METADATA = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS)
 _DESCRIPTORS = "/proc/self/fd"
@@ -158,19 +159,25 @@ class Publisher:
 
     def install(self, source: Place, target: Place, expected: Row | None) -> None:
         """Move `source` to `target`. What is expected there goes to the kept versions."""
-        if expected is None or expected.entry.deleted:
+        self.exchange(
+            source, target, None if expected is None or expected.entry.deleted else _stamp(expected)
+        )
+
+    def exchange(self, source: Place, target: Place, expected: Stamp | None) -> None:
+        """The same, by the look of what is expected at `target`; None: nothing."""
+        if expected is None:
             rename_new(source, target)
-        elif stat.S_ISDIR(_stamp(expected).mode):
+        elif stat.S_ISDIR(expected.mode):
             os.rmdir(target.name, dir_fd=target.fd)
             rename_new(source, target)
         else:
-            with self._slot(target.path) as slot:
-                self._swap(source, target, slot, _stamp(expected))
+            with self._slot(target.path, "replaced") as slot:
+                self._swap(source, target, slot, expected)
                 self._drop(slot)
 
-    def take_away(self, target: Place, expected: Stamp) -> None:
+    def take_away(self, target: Place, expected: Stamp, why: Why = "deleted") -> None:
         """Move a file or symlink out of the replica, into the kept versions."""
-        with self._slot(target.path) as slot:
+        with self._slot(target.path, why) as slot:
             rename_new(target, slot)
             status = slot.status()
             if status is None or not same_but_ctime(stamp_of(status), expected):
@@ -218,12 +225,12 @@ class Publisher:
             os.unlink(slot.name, dir_fd=slot.fd)
 
     @contextmanager
-    def _slot(self, path: bytes) -> Iterator[Place]:
+    def _slot(self, path: bytes, why: Why) -> Iterator[Place]:
         """Where old content goes: a kept version's name, or a passing one."""
         if not self._keep_versions:
             yield Place(self._staging.fd, self._staging.temporary(b"replaced"), path)
             return
-        with self._versions.slot(path) as (fd, name):
+        with self._versions.slot(path, why) as (fd, name):
             yield Place(fd, name, path)
 
     @contextmanager

@@ -281,10 +281,7 @@ class PartFile:
     def fill_from(self, source_fd: int) -> None:
         """Take everything from another file of the same file system."""
         self._hasher, self._hashed_to = blake3(), 0
-        try:
-            fcntl.ioctl(self._fd, _FICLONE, source_fd)
-        except OSError:  # no shared blocks here: any of several errors, and copying will tell a real one
-            copy_bytes(source_fd, self._fd, self._size)
+        clone_or_copy(source_fd, self._fd, self._size)
 
     def finish(self) -> Staged:
         """All blocks are written: check them against the announced hash."""
@@ -338,6 +335,14 @@ def write_all(fd: int, data: bytes | memoryview, offset: int) -> None:
     while remaining:
         written = os.pwrite(fd, remaining[:_WRITE_BYTES], offset)
         remaining, offset = remaining[written:], offset + written
+
+
+def clone_or_copy(source_fd: int, target_fd: int, size: int) -> None:
+    """Give a file another one's content: shared blocks where the file system can, else copied."""
+    try:
+        fcntl.ioctl(target_fd, _FICLONE, source_fd)
+    except OSError:  # no shared blocks here: any of several errors, and copying will tell a real one
+        copy_bytes(source_fd, target_fd, size)
 
 
 def copy_bytes(source_fd: int, target_fd: int, size: int) -> None:

@@ -14,8 +14,9 @@ from typing import Protocol
 
 import msgspec
 
-from orchestrator.apply.host import REPLY_TIMEOUT_S, Unreachable
+from orchestrator.apply.host import KEPT_TIMEOUT_S, REPLY_TIMEOUT_S, Unreachable
 from schemas.control import MAX_LINE_BYTES, Reply, Request, decode_reply
+from schemas.kept import ListVersions, Restore
 
 CHUNK_BYTES = 256 * 1024
 SHOWN_BYTES = 200  # of what a peer sent instead of a reply
@@ -59,13 +60,14 @@ class Conversation:
 
     async def ask(self, request: Request) -> Reply:
         """One request, one reply. Raises `Broken`, or what the stream raises."""
+        timeout_s = KEPT_TIMEOUT_S if isinstance(request, ListVersions | Restore) else REPLY_TIMEOUT_S
         try:
-            async with asyncio.timeout(REPLY_TIMEOUT_S):
+            async with asyncio.timeout(timeout_s):
                 self._writer.write(msgspec.json.encode(request) + b"\n")
                 await self._writer.drain()
                 line = await self._read_line()
         except TimeoutError:
-            raise Broken(f"connected, but gave no answer within {REPLY_TIMEOUT_S:.0f} s") from None
+            raise Broken(f"connected, but gave no answer within {timeout_s:.0f} s") from None
         except (BrokenPipeError, ConnectionResetError):
             raise Broken(await self._ended()) from None
         try:

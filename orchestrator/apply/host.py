@@ -21,6 +21,7 @@ from schemas.control import Reply, Request
 
 CONNECT_TIMEOUT_S = 15.0
 REPLY_TIMEOUT_S = 60.0  # a hub of 10,000 edges checks and stores its plan in a few seconds
+KEPT_TIMEOUT_S = 3600.0  # an answer about kept versions waits for a disk: one large file may be copied
 
 
 class Unreachable(Exception):

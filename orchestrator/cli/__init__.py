@@ -26,6 +26,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "explain": ("orchestrator.cli.explain", "Say where an edge's settings come from."),
     "destroy": ("orchestrator.cli.destroy", "Stop all replication; the files stay."),
     "sync": ("orchestrator.cli.sync", "Bring two directories in step, now, without YAML."),
+    "versions": ("orchestrator.cli.versions", "List what a sync overwrote or deleted, and kept."),
+    "restore": ("orchestrator.cli.restore", "Bring kept files back, one or a whole tree."),
     "schema": ("orchestrator.cli.schema", "Print the JSON Schema of a document."),
     "completion": ("orchestrator.cli.completion", "Print a shell completion script."),
 }

@@ -94,5 +94,6 @@ def replication_plan(edge: Edge, fleet: Fleet) -> tuple[ReplicationPlan, PeerAdd
         conflict=settings.conflict,
         deletes=settings.deletes,
         target_changes=settings.target_changes,
+        retention=settings.retention,
     )
     return plan, address

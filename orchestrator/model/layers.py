@@ -22,16 +22,18 @@ import msgspec
 from orchestrator.model.documents import Where
 from schemas.errors import Place
 from schemas.plans import (
+    DEFAULT_RETENTION,
     ConflictPlan,
     ConflictRule,
     Deletes,
     Direction,
     FilterRule,
     ReplicationPlan,
+    RetentionPlan,
     SyncPlan,
     TargetChanges,
 )
-from schemas.text import parse_duration
+from schemas.text import parse_duration, parse_size
 from schemas.topology import Filter, PathPolicy, Settings
 
 LayerKind = Literal["built-in", "defaults", "graph", "override", "edge"]
@@ -122,6 +124,14 @@ FIELDS: dict[str, Field] = {
             _same,
             ("direction", "one-way"),
         ),
+        Field(
+            "retention.deleted",
+            ("retention", "deleted"),
+            _default(RetentionPlan, "deleted_s"),
+            parse_duration,
+        ),
+        Field("retention.versions", ("retention", "versions"), _default(RetentionPlan, "versions"), _same),
+        Field("retention.size", ("retention", "size"), _default(RetentionPlan, "size_bytes"), parse_size),
     )
 }
 
@@ -152,6 +162,7 @@ class Effective:
     conflict: ConflictPlan
     deletes: Deletes
     target_changes: TargetChanges
+    retention: RetentionPlan
     settings: tuple[Setting, ...]  # one for each field, in the order of FIELDS, then the lists' items
 
 
@@ -196,8 +207,19 @@ def resolve(layers: tuple[Layer, ...], direction: Direction) -> Effective:
         ),
         value["deletes"],  # type: ignore[arg-type]
         value["targetChanges"],  # type: ignore[arg-type]
+        _retention(value),
         (*settings.values(), *path_policies, *filters),
     )
+
+
+def _retention(value: dict[str, object]) -> RetentionPlan:
+    """The default is always the one object, which a plan's text leaves out: so it reads as it did without."""
+    retention = RetentionPlan(
+        value["retention.deleted"],  # type: ignore[arg-type]
+        value["retention.versions"],  # type: ignore[arg-type]
+        value["retention.size"],  # type: ignore[arg-type]
+    )
+    return DEFAULT_RETENTION if retention == DEFAULT_RETENTION else retention
 
 
 def _strongest(field: Field, layers: tuple[Layer, ...]) -> tuple[Setting, int]:

@@ -150,6 +150,9 @@ def flat(edge: ReplicationPlan) -> dict[str, Any]:
         "conflict.rules": tuple(map(str, edge.conflict.rules)),
         "deletes": edge.deletes,
         "targetChanges": edge.target_changes,
+        "retention.deleted": edge.retention.deleted_s,
+        "retention.versions": edge.retention.versions,
+        "retention.size": edge.retention.size_bytes,
     }
 
 

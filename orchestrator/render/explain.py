@@ -14,7 +14,7 @@ from typing import Any
 from orchestrator.errors import OperatorError
 from orchestrator.model.layers import FIELDS, Setting
 from orchestrator.model.topology import Edge
-from orchestrator.render.values import DURATIONS, duration
+from orchestrator.render.values import DURATIONS, SIZES, duration, size
 from schemas.plans import ConflictRule, FilterRule
 from schemas.text import nearest
 
@@ -133,6 +133,8 @@ def _plain(value: object) -> object:
 def _written(setting: Setting) -> str:
     """A value as it could stand in a document."""
     value = setting.value
+    if setting.field in SIZES and isinstance(value, int | None):
+        return size(value)
     if value is None:
         return "none"
     if setting.field in DURATIONS and isinstance(value, float):

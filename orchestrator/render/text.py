@@ -12,7 +12,7 @@ from itertools import groupby
 from typing import Any
 
 from orchestrator.plan.change import SYMBOLS, Action, Change, FieldChange, Plan
-from orchestrator.render.values import DURATIONS, duration
+from orchestrator.render.values import DURATIONS, SIZES, duration, size
 from schemas.text import printable
 
 SHOWN_ALIKE = 8  # of more changes that differ only in their nodes, so many are listed
@@ -123,6 +123,8 @@ def _values(field: FieldChange, paint: _Paint) -> str:
 def _value(field: str, value: Any) -> str:
     if field in DURATIONS:
         return duration(value)
+    if field in SIZES:
+        return size(value)
     if isinstance(value, dict):  # a peer's address
         return printable(f"{value['host']}:{value['port']}")
     if isinstance(value, list | tuple):

@@ -1,9 +1,14 @@
-"""How single values of a plan read: durations with their units."""
+"""How single values of a plan read: durations and sizes with their units."""
 
 from __future__ import annotations
 
-DURATIONS = frozenset({"sync.jitter", "sync.debounce", "sync.rescan"})  # fields that hold seconds
+from schemas.text import UNIT_BYTES
 
+# fields that hold seconds
+DURATIONS = frozenset({"sync.jitter", "sync.debounce", "sync.rescan", "retention.deleted"})
+SIZES = frozenset({"retention.size"})  # fields that hold bytes
+
+_SIZE_UNITS = ("TiB", "TB", "GiB", "GB", "MiB", "MB", "KiB", "kB", "B")
 _UNITS = ((86_400_000, "d"), (3_600_000, "h"), (60_000, "m"), (1000, "s"), (1, "ms"))
 
 
@@ -16,3 +21,11 @@ def duration(seconds: float) -> str:
         if count:
             parts.append(f"{count}{name}")
     return "".join(parts) or "0s"
+
+
+def size(count_bytes: int | None) -> str:
+    """Bytes as people write them in a document, exactly: 10737418240 is "10GiB"."""
+    if count_bytes is None:
+        return "unlimited"
+    unit = next(unit for unit in _SIZE_UNITS if count_bytes % UNIT_BYTES[unit] == 0)
+    return f"{count_bytes // UNIT_BYTES[unit]}{unit}"

@@ -17,6 +17,7 @@ from schemas.text import (
     parse_duration,
     parse_endpoint,
     parse_selector,
+    parse_size,
 )
 
 
@@ -43,6 +44,29 @@ def test_a_duration_is_seconds(text: str, seconds: float) -> None:
 def test_other_durations_are_refused(text: str) -> None:
     with pytest.raises(ValueError, match="a duration"):
         parse_duration(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "count_bytes"),
+    [
+        ("0B", 0),
+        ("500MB", 500_000_000),
+        ("10GiB", 10 * 2**30),
+        ("1.5kB", 1500),
+        ("2TiB", 2**41),
+        ("unlimited", None),
+    ],
+)
+def test_a_size_is_bytes(text: str, count_bytes: int | None) -> None:
+    assert parse_size(text) == count_bytes
+
+
+@pytest.mark.parametrize(
+    "text", ["", "10", "GB", "-1GB", "1 GB", "1gb", "1Gbit", "1KB", "none", "1e3MB", "٣MB"]
+)
+def test_other_sizes_are_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="a size is a number with a unit"):
+        parse_size(text)
 
 
 @pytest.mark.parametrize(

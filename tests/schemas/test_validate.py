@@ -164,7 +164,7 @@ def test_the_editors_pattern_takes_every_duration_that_is_one(text: str) -> None
     assert re.search(pattern, text)
 
 
-@pytest.mark.parametrize("key", ["guards", "retention", "transfer", "hooks", "links", "windows", "publish"])
+@pytest.mark.parametrize("key", ["guards", "transfer", "hooks", "links", "windows", "publish"])
 def test_keys_of_later_versions_are_refused_as_such(key: str) -> None:
     for document in (
         topology(defaults={key: {}}),

@@ -19,6 +19,8 @@ from node_runtime.cli.run import Listen
 from node_runtime.daemon.node import Dial, NodeRuntime
 from node_runtime.daemon.schedule import Schedules
 from node_runtime.errors import PeerError
+from schemas.control import Refused, Reply
+from schemas.kept import ListVersions, Restore
 from schemas.plans import NodePlan
 from schemas.status import EdgeStatus, ReplicaStatus
 
@@ -100,6 +102,9 @@ class EchoSupervisor:
             detail = "" if there else self._details.get(edge.edge, "")
             edges.append(EdgeStatus(edge.edge, "in-step" if there else "connecting", peer, detail))
         return tuple(edges), ()
+
+    async def kept(self, request: ListVersions | Restore) -> Reply:
+        return Refused("an echo keeps nothing")
 
     async def stop(self) -> None:
         for task in self._tasks.values():

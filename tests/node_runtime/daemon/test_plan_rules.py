@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from node_runtime.daemon.plan_rules import local_path, plan_refused_because
-from schemas.plans import ConflictPlan, ConflictRule, NodePlan, PeerAddress, SyncPlan
+from schemas.plans import ConflictPlan, ConflictRule, NodePlan, PeerAddress, RetentionPlan, SyncPlan
 from tests.support.plans import edge_between, plan_of
 
 HOME = "/home/sync"
@@ -55,6 +55,14 @@ BAD = {
     "an edge of others": (plan_of("hub", edge_between("a:/x", "b:/x")), "neither is this node"),
     "a loop": (plan_of("hub", edge_between("hub:/a", "hub:/a")), "the same replica"),
     "a third dials": (plan_of("hub", edge_between("hub:/a", "s:/a", dials="t")), "dialled by t"),
+    "retention below zero": (
+        plan_of("hub", edge_between("hub:/a", "s:/a", retention=RetentionPlan(versions=-1))),
+        "retention",
+    ),
+    "endless retention": (
+        plan_of("hub", edge_between("hub:/a", "s:/a", retention=RetentionPlan(float("inf")))),
+        "retention",
+    ),
     "no address": (
         msgspec.structs.replace(plan_of("hub", edge_between("hub:/a", "s:/a", dials="hub")), peers={}),
         "doesn't say where",

@@ -186,7 +186,7 @@ def test_all_problems_of_a_document_come_at_once_in_order(write: Write) -> None:
 spec:
   defaults:
     sync: {mode: cont, debounce: 2, rescan: 1:30}
-    retention: {deleted: 30d}
+    transfer: {rate: 1Gbit}
     sync: {}
   graphs:
     - {name: g, shape: full-mesh, memebers: ["a:/x"]}

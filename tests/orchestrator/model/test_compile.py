@@ -8,12 +8,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator.model import Compiled, compile_fleet
-from schemas.plans import PeerAddress, digest, encode
+from schemas.plans import NodePlan, PeerAddress, digest, encode
 from tests.support.documents import Document, inventory, loaded, topology
 
 SELECTED = {"selector": "role=m", "path": "/d"}
@@ -198,3 +199,9 @@ def test_the_fleet_is_called_after_the_first_topology_by_name_or_as_asked() -> N
     assert compile_fleet(both).fleet == "a"
     named = compile_fleet(both, "office")
     assert named.fleet == named.node_plans["n"].fleet == "office"
+
+
+def test_a_plan_says_nothing_of_what_nobody_has_set() -> None:
+    for plan in fleet("bidirectional", 1).node_plans.values():
+        assert b"retention" not in encode(plan)
+        assert encode(msgspec.json.decode(encode(plan), type=NodePlan)) == encode(plan)

@@ -9,7 +9,14 @@ import pytest
 
 from orchestrator.model import compile_fleet
 from orchestrator.model.layers import FIELDS, Effective, Setting
-from schemas.plans import ConflictPlan, ConflictRule, FilterRule, ReplicationPlan, SyncPlan
+from schemas.plans import (
+    ConflictPlan,
+    ConflictRule,
+    FilterRule,
+    ReplicationPlan,
+    RetentionPlan,
+    SyncPlan,
+)
 from schemas.topology import Settings
 from tests.support.documents import inventory, loaded, topology
 
@@ -31,8 +38,19 @@ def test_without_any_setting_everything_is_built_in() -> None:
     bare = ReplicationPlan("", None, None, "two-way", "")  # type: ignore[arg-type]  # only defaults are read
     assert (found.sync, found.filters, found.conflict) == (bare.sync, bare.filters, bare.conflict)
     assert (found.deletes, found.target_changes) == (bare.deletes, bare.target_changes)
+    assert found.retention == bare.retention
     assert {each.layer.name for each in found.settings} == {"built-in"}
     assert all(each.place is None for each in found.settings)
+
+
+def test_retention_is_layered_key_by_key() -> None:
+    found = effective(
+        defaults={"retention": {"deleted": "7d", "size": "10GiB"}},
+        graphs=[{**PAIR, "retention": {"versions": 3}}],
+        overrides=[{"name": "o", "match": {"graph": "g"}, "set": {"retention": {"size": "unlimited"}}}],
+    )
+    assert found.retention == RetentionPlan(7 * 86_400.0, 3, None)
+    assert setting(found, "retention.size").layer.name == "override o"
 
 
 def test_every_written_setting_has_a_field() -> None:

@@ -32,16 +32,16 @@ EDGES = compile_fleet(
 @pytest.mark.parametrize(
     ("asked", "edges", "fields"),
     [
-        ("t/g/a~b", ["t/g/a~b"], 11),
-        ("b~c", ["t/g/b~c"], 11),
-        ("g/a~b", ["t/g/a~b"], 11),
+        ("t/g/a~b", ["t/g/a~b"], 14),
+        ("b~c", ["t/g/b~c"], 14),
+        ("g/a~b", ["t/g/a~b"], 14),
         ("b~c.deletes", ["t/g/b~c"], 1),
         ("b~c.sync", ["t/g/b~c"], 6),
         ("b~c.sync.timeZone", ["t/g/b~c"], 1),
         ("b~c.filters", ["t/g/b~c"], 1),
         ("t/g/*.deletes", ["t/g/a~b", "t/g/b~c"], 1),
-        ("*a~b", ["t/g/a~b", "t/h/a~b"], 11),
-        ("t/edges/a:/x.sync~b:/y.d", ["t/edges/a:/x.sync~b:/y.d"], 11),
+        ("*a~b", ["t/g/a~b", "t/h/a~b"], 14),
+        ("t/edges/a:/x.sync~b:/y.d", ["t/edges/a:/x.sync~b:/y.d"], 14),
         ("a:/x.sync~b:/y.d.sync.mode", ["t/edges/a:/x.sync~b:/y.d"], 1),
     ],
 )

@@ -10,9 +10,9 @@ import msgspec
 from orchestrator.model import compile_fleet
 from orchestrator.plan import CERTIFICATE_LIFETIME_S, Observed, Plan, diff
 from orchestrator.render import plan_text
-from orchestrator.render.values import duration
+from orchestrator.render.values import duration, size
 from schemas.plans import NodePlan, digest
-from schemas.text import parse_duration
+from schemas.text import parse_duration, parse_size
 from tests.support.documents import inventory, loaded, topology
 
 
@@ -117,3 +117,8 @@ def test_a_peer_that_moved() -> None:
 def test_durations_read_as_they_are_written() -> None:
     for text in ("0s", "500ms", "2s", "1m30s", "1h", "30d", "1d2h3m4s5ms"):
         assert duration(parse_duration(text)) == text
+
+
+def test_a_size_reads_as_it_is_written() -> None:
+    for text in ("10GiB", "500MB", "1TB", "1023B", "1536KiB", "unlimited"):
+        assert size(parse_size(text)) == text
