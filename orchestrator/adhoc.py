@@ -177,9 +177,20 @@ def _environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
 
 
+def _limit(max_delete: str | None) -> str | None:
+    from schemas.text import parse_limit
+
+    try:
+        if max_delete is not None:
+            parse_limit(max_delete)
+    except ValueError as error:
+        raise OperatorError(f"--max-delete {max_delete}: {error}") from None
+    return max_delete
+
+
 def exit_code(summary: Summary) -> int:
     """What a script should know of the outcome."""
-    if summary.failed:
+    if summary.failed or summary.held:
         return PATHS_FAILED
     return CONFLICTS_HELD if any(c.copy is None for c in summary.conflicts) else IN_STEP
 
@@ -196,6 +207,7 @@ def request_for(
     whole_file: bool | None,
     conflict: str,
     exclude: Sequence[str],
+    max_delete: str | None = None,
     ssh: str,
     remote_command: str,
 ) -> Request:
@@ -223,4 +235,5 @@ def request_for(
         delta=bool(near.host or far.host) if whole_file is None else not whole_file,
         conflict=ConflictPlan(policy=conflict),  # type: ignore[arg-type]  # click has checked it
         filters=tuple(FilterRule("exclude", pattern) for pattern in exclude),
+        max_delete=_limit(max_delete),
     )

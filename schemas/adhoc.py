@@ -30,6 +30,7 @@ class Request(Document, frozen=True):
     delta: bool  # fetch of a changed file what differs
     conflict: ConflictPlan
     filters: tuple[FilterRule, ...]
+    max_delete: str | None = None  # as `schemas.text.parse_limit` reads it
 
 
 class Opening(Document, frozen=True):
@@ -95,6 +96,7 @@ class Summary(Document, frozen=True, tag="summary", tag_field="event"):
     files_held: int  # live files at the near end
     planned: tuple[PlannedChange, ...] = ()  # in a dry run: by path, as far as there is room
     planned_more: int = 0  # changes that were left out of `planned`
+    held: str = ""  # what `max_delete` held back, in a sentence
 
 
 class Failure(Document, frozen=True, tag="failure", tag_field="event"):

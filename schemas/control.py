@@ -42,11 +42,20 @@ class Apply(Document, frozen=True, tag="apply", tag_field="op"):
     signed: SignedPlan
 
 
+class Approve(Document, frozen=True, tag="approve", tag_field="op"):
+    """Let go what a guard of this edge holds back. Approving the same hold again changes nothing."""
+
+    edge: str
+    hold: str  # as `EdgeStatus.held` names it: what came to be held later stays
+
+
 class Status(Document, frozen=True, tag="status", tag_field="op"):
     """Report everything."""
 
 
-Request = Identify | Enrol | Apply | Status | ListConflicts | ResolveConflict | ListVersions | Restore
+Request = (
+    Identify | Enrol | Apply | Approve | Status | ListConflicts | ResolveConflict | ListVersions | Restore
+)
 
 
 class Identity(Document, frozen=True, tag="identity", tag_field="reply"):

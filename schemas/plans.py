@@ -87,6 +87,13 @@ class RetentionPlan(Document, frozen=True, omit_defaults=True):
 DEFAULT_RETENTION = RetentionPlan()
 
 
+class GuardPlan(Document, frozen=True, omit_defaults=True):
+    """What stops before much is deleted."""
+
+    max_delete: str | None = None  # as `schemas.text.parse_limit` reads it: "500", "25%"; None: no limit
+    require_marker: bool = False  # a replica without its marker file reports no deletes
+
+
 class ReplicationPlan(Document, frozen=True, omit_defaults=True):
     """One edge, as both of its ends see it."""
 
@@ -101,6 +108,7 @@ class ReplicationPlan(Document, frozen=True, omit_defaults=True):
     deletes: Deletes = "propagate"
     target_changes: TargetChanges = "revert"  # one-way only: what a local edit at the target becomes
     retention: RetentionPlan = DEFAULT_RETENTION  # at both ends; of several edges' the one that keeps most
+    guards: GuardPlan = GuardPlan()
 
 
 class PeerAddress(Document, frozen=True):

@@ -31,6 +31,16 @@ class ConflictReport(Document, frozen=True):
     copy: str | None
 
 
+class HeldChanges(Document, frozen=True):
+    """What a guard holds back at this end until a person approves it."""
+
+    hold: str  # names exactly this; an approval says it back
+    deletes: int  # of files
+    replaces: int  # of files
+    directories: int
+    paths: tuple[str, ...]  # the first of them
+
+
 class EdgeStatus(Document, frozen=True):
     """One edge, as one of its ends sees it."""
 
@@ -50,6 +60,7 @@ class EdgeStatus(Document, frozen=True):
     failed_count: int = 0
     conflicts: tuple[ConflictReport, ...] = ()  # at most 100; conflict_count has the number
     conflict_count: int = 0
+    held: HeldChanges | None = None
 
 
 class ReplicaStatus(Document, frozen=True):

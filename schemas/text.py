@@ -36,6 +36,7 @@ UNIT_BYTES |= {"KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
 _SIZE = re.compile(rf"([0-9]{{1,15}}(?:\.[0-9]{{1,3}})?)({'|'.join(UNIT_BYTES)})")
 _DURATION_PART = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h|d|w)")
 _DURATION = re.compile(rf"(?:{_DURATION_PART.pattern})+")
+_LIMIT = re.compile(r"([0-9]{1,15})|([0-9]{1,3}(?:\.[0-9]{1,6})?)%")
 _RANGE = re.compile(r"\[([^\[\]]*)\]")
 _RANGE_BOUNDS = re.compile(r"([0-9]+):([0-9]+)")
 _LABEL_KEY = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._/-]*[A-Za-z0-9])?")
@@ -84,6 +85,33 @@ def parse_size(text: str) -> int | None:
             '"10GiB"; or "unlimited"'
         )
     return int(float(match[1]) * UNIT_BYTES[match[2]])
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """So many files, or such a share of them."""
+
+    count: int | None
+    percent: float = 0.0  # only where there is no count
+
+    def of(self, files: int) -> float:
+        """How many of that many files; infinite for all of them, since then there is no limit."""
+        if self.count is not None:
+            return self.count
+        return files * self.percent / 100 if self.percent < 100 else float("inf")
+
+
+def parse_limit(text: str) -> Limit:
+    """A limit such as "500" or "25%"."""
+    match = _LIMIT.fullmatch(text)
+    if not match:
+        raise ValueError('a limit is a number of files, such as 500, or a share of them, such as "25%"')
+    if match[2] is None:
+        return Limit(int(match[1]))
+    percent = float(match[2])
+    if percent > 100:
+        raise ValueError("a share of the files is at most 100%, which stands for no limit")
+    return Limit(None, percent)
 
 
 def cron_fields(text: str) -> str:

@@ -70,6 +70,13 @@ class RetentionSettings(Written, frozen=True):
     size: str | None = None  # as "10GiB", or "unlimited"
 
 
+class GuardSettings(Written, frozen=True):
+    """What stops before much is deleted."""
+
+    max_delete: int | str | None = None  # files, or a share of them: 500, "25%"
+    require_marker: bool | None = None
+
+
 class Settings(Written, frozen=True):
     """One layer of edge settings. A layer's `filters` are put behind those of the layers below it."""
 
@@ -79,6 +86,7 @@ class Settings(Written, frozen=True):
     deletes: Deletes | None = None
     target_changes: TargetChanges | None = None
     retention: RetentionSettings | None = None
+    guards: GuardSettings | None = None
 
 
 class Selection(Written, frozen=True):

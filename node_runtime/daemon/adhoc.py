@@ -33,7 +33,7 @@ from node_runtime.exchange.conversation import offers, pulls
 from node_runtime.exchange.messages import Bye, End, Tally
 from node_runtime.net.stream import StreamSession
 from schemas.adhoc import FarEnd, Opening, Request, Start
-from schemas.plans import ReplicaRef, ReplicationPlan, SyncPlan
+from schemas.plans import GuardPlan, ReplicaRef, ReplicationPlan, SyncPlan
 
 SOCKET_BYTES = 4 * 1024 * 1024
 MAX_LINE_BYTES = 1024 * 1024
@@ -217,7 +217,7 @@ async def _run_end(
     takes = pulls(plan.direction, end)
     # What only ever takes has nothing to say about files that somebody removed with their directory.
     anew = takes and not offers(plan.direction, end)
-    spec = ReplicaSpec(path, plan.filters, manner.stays, takes, WATCH_DEBOUNCE_S, WATCH_RESCAN_S, anew)
+    spec = ReplicaSpec(path, plan.filters, manner.stays, takes, WATCH_DEBOUNCE_S, WATCH_RESCAN_S, anew=anew)
     tending = Tending(node, state, spec, identity(), patient=False)
     try:
         session = await connect()
@@ -271,6 +271,7 @@ def plan_for(request: Request, near: ReplicaRef, far: ReplicaRef) -> Replication
         filters=request.filters,
         conflict=request.conflict,
         deletes="propagate" if request.delete else "keep",
+        guards=GuardPlan(request.max_delete),
     )
 
 

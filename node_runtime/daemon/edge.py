@@ -9,10 +9,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import secrets
 import time
 from collections.abc import Awaitable, Callable
 
 from node_runtime.daemon.counts import Counts
+from node_runtime.daemon.holding import guard_text, held_report
 from node_runtime.daemon.link import Link
 from node_runtime.daemon.replica import ROOT
 from node_runtime.daemon.schedule import Schedules
@@ -23,6 +25,7 @@ from node_runtime.exchange.conversation import dials
 from node_runtime.exchange.messages import End, Hello
 from node_runtime.exchange.session import SessionClosed
 from node_runtime.net.stream import StreamSession
+from node_runtime.replica.guard import Guard
 from node_runtime.replica.path import show
 from schemas.plans import ReplicationPlan, digest
 from schemas.status import ConflictReport, EdgeState, EdgeStatus, PathProblem
@@ -48,12 +51,14 @@ class Edge:
         self.peer = (plan.target if end == "source" else plan.source).node
         self._dial = dial
         self._schedules = schedules
+        self._guard = Guard(plan.guards.max_delete, secrets.token_hex(4))
         self._totals = Counts()  # of the sessions that have ended
         self._link: Link | None = None
         self._state: EdgeState = "waiting"
         self._detail = ""
         self._in_step_at: float | None = None
         self._due = asyncio.Event()
+        self._approving = False
         self._mark = f"once:{plan.edge}"  # in the index: the digest of the plan that ran
         self._running: asyncio.Task[bool] | None = None
         self._task = asyncio.create_task(self._live()) if self.dials else None
@@ -82,6 +87,7 @@ class Edge:
         if self._running is not None:
             self._running.cancel()
             await asyncio.gather(self._running, return_exceptions=True)
+        self._due.clear()
         self._running = asyncio.create_task(self._converse(session, hello))
         await asyncio.gather(self._running, return_exceptions=True)
 
@@ -131,10 +137,17 @@ class Edge:
                 self._tell("connecting", str(error))
             else:
                 ended = await self._converse(session, None)
-                if ended and (self.plan.sync.mode == "scheduled" or self._state == "in-step"):
+                done = self.plan.sync.mode == "scheduled" or (
+                    self._state == "in-step" and not self._due.is_set()
+                )
+                if ended and done:
                     return
             if time.monotonic() - began > BACKOFF_S[-1]:
                 tries = 0
+            if self.plan.sync.mode == "once" and (self._guard.held or self._due.is_set()):
+                await self._due.wait()  # until a person has decided
+                self._due.clear()
+                continue
             # Spread, so that a hub that comes back isn't dialled by all its spokes in one instant.
             pause_s = BACKOFF_S[min(tries, len(BACKOFF_S) - 1)]
             await asyncio.sleep(pause_s * random.uniform(0.7, 1.3))  # noqa: S311 - no secret
@@ -147,7 +160,7 @@ class Edge:
         await self.tending.opened()
         replica = self.tending.replica
         manner = Manner(stays=self.plan.sync.mode == "continuous")
-        talk = Talk(self.plan, self.end, self._node, replica, session, manner)
+        talk = Talk(self.plan, self.end, self._node, replica, session, manner, self._guard)
         link = Link(talk, asyncio.shield(self.tending.fresh(stays=manner.stays)), self._refresh)
         self._link = link
         self._tell("scanning")
@@ -173,8 +186,13 @@ class Edge:
 
     def _finished(self, link: Link) -> None:
         self._in_step_at = time.time()
+        self._rest()
         counts = link.taking.target.counts if link.taking is not None else Counts()
-        if counts.failed:
+        if self._guard.held:
+            self._tell("held", guard_text(self._guard, self.plan.edge))
+        elif link.peer_tally is not None and link.peer_tally.held:
+            self._tell("held", f"at {self.peer}: {link.peer_tally.held}")
+        elif counts.failed:
             self._tell("failed", _failed_text(len(counts.failed)))
         else:
             self._tell("in-step")
@@ -193,9 +211,29 @@ class Edge:
             self._tell("scanning")
         elif link.in_step:
             self._in_step_at = time.time()
+            self._rest()
             self._tell("in-step")
         else:
             self._tell("syncing")
+
+    async def approve(self, hold: str) -> bool:
+        """A person lets go what `hold` names; False where it names nothing that was held here."""
+        self._approving = True
+        try:
+            # In the worker thread, as all that changes the guard.
+            paths = await self.tending.replica.work(lambda: self._guard.approve(hold))
+        finally:
+            self._approving = False
+        if paths and self.plan.sync.mode != "continuous":
+            self._due.set()  # the run under way may be over: let another one follow
+        elif paths and self._link is not None and self._link.taking is not None:
+            self._link.taking.ask_again(paths)
+        return paths is not None
+
+    def _rest(self) -> None:
+        """The edge is in step: nothing that was approved is left, unless it is for the run that follows."""
+        if not (self._approving or self._due.is_set()):
+            self._guard.rest()
 
     def seen(self) -> Counts:
         """What this end did and met since the runtime started, but for conflicts that were ended since."""
@@ -222,7 +260,9 @@ class Edge:
         taking = self._link.taking if self._link is not None else None
         state, detail = self._state, self._detail
         problem = self.tending.problem or self.tending.replica.problem
-        if seen.failed and state == "in-step":
+        if self._guard.held and state in ("in-step", "held"):
+            state, detail = "held", guard_text(self._guard, self.plan.edge)
+        elif seen.failed and state == "in-step":
             state, detail = "failed", _failed_text(len(seen.failed))
         elif seen.held and state == "in-step":
             state, detail = "held", _held_text(len(seen.held))
@@ -252,6 +292,7 @@ class Edge:
                 for path, copy in list(seen.conflicts.items())[:SHOWN]
             ),
             conflict_count=len(seen.conflicts),
+            held=held_report(self._guard),
         )
 
 

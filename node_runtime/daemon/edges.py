@@ -163,6 +163,16 @@ class EdgeSupervisor:
         into = (plan for plan in plans if plan.target.path == path and plan.direction == "one-way")
         return next((plan for plan in into if plan.target_changes == "revert"), None)
 
+    async def approve(self, edge: str, hold: str) -> str | None:
+        """Let go what a guard of this edge holds back; the reason where there is nothing to let go."""
+        here = [each for (name, _), each in self._edges.items() if name == edge]
+        if not here:
+            return f"no edge {edge} runs on {self._node}; look at `syncgraph status`"
+        if not any([await each.approve(hold) for each in here]):
+            return f"{edge} holds nothing back under that name; look at `syncgraph status` and approve again"
+        log.info("approved edge=%s hold=%s", edge, hold)
+        return None
+
     async def stop(self) -> None:
         """End every session and close every replica."""
         async with self._changing:

@@ -102,7 +102,8 @@ class Giving:
         echo_from = 0 if after else replica.max_seq
 
         def unoffered() -> bool:
-            return replica.max_seq > after or (talk.scanned and conversation.offered_seq < after)
+            whole = talk.scanned and not replica.in_pass
+            return replica.max_seq > after or (whole and conversation.offered_seq < after)
 
         while True:
             await replica.until(unoffered)
@@ -110,7 +111,7 @@ class Giving:
             rows = await replica.read(lambda: replica.reader.changes(after, m.MAX_BATCH_ENTRIES))  # noqa: B023
             if not rows:
                 after = max(after, looked_to)
-                if talk.scanned and after > conversation.offered_seq:
+                if talk.scanned and not replica.in_pass and after > conversation.offered_seq:
                     conversation.offered_seq = self._sent_seq = after
                     await talk.session.send(m.IndexEnd(after))
                     talk.stir()

@@ -11,6 +11,8 @@ import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
+from msgspec import structs
+
 from node_runtime.daemon.giving import Giving
 from node_runtime.daemon.taking import Taking
 from node_runtime.daemon.talk import Talk
@@ -127,7 +129,8 @@ class Link:
             conflict=plan.conflict,
         )
         peer_id = talk.greeted_peer.replica_id
-        target = Target(talk.replica, rules, talk.filters, peer_id, dry_run=talk.manner.dry_run)
+        dry_run = talk.manner.dry_run
+        target = Target(talk.replica, rules, talk.filters, peer_id, talk.guard, dry_run=dry_run)
         self.taking = Taking(talk, target)
         return self.taking
 
@@ -226,7 +229,8 @@ class Link:
         assert self.taking is not None, "greeted"
         replica = self.talk.replica
         files, _, _ = await replica.count()
-        return self.taking.target.counts.tally(files, replica.problems)
+        tally = self.taking.target.counts.tally(files, replica.problems)
+        return structs.replace(tally, held=self.talk.guard.sentence())
 
 
 async def _side_by_side(jobs: list[Coroutine[Any, Any, Any]]) -> None:

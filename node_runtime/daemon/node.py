@@ -35,6 +35,7 @@ from schemas.control import (
     SESSION_SUBSYSTEM,
     Accepted,
     Apply,
+    Approve,
     Enrol,
     Identify,
     Refused,
@@ -60,6 +61,9 @@ class Supervisor(Protocol):
 
     def incoming(self, peer_node: str) -> asyncio.Protocol:
         """What answers on a session channel that `peer_node` opened."""
+
+    async def approve(self, edge: str, hold: str) -> str | None:
+        """Let go what a guard of an edge holds back; the reason where there is nothing to let go."""
 
     def status(self) -> tuple[tuple[EdgeStatus, ...], tuple[ReplicaStatus, ...]]:
         """How the edges and the replicas are."""
@@ -170,6 +174,11 @@ class NodeRuntime:
             if self._supervisor is None:
                 return Refused("this node has no plan yet, so it keeps nothing")
             return await self._supervisor.kept(request)
+        if isinstance(request, Approve):
+            if self._supervisor is None:
+                return Refused("this node runs no plan yet; apply first")
+            reason = await self._supervisor.approve(request.edge, request.hold)
+            return Refused(reason) if reason else Accepted(generation=self._plans.generation)
         edges, replicas = self._supervisor.status() if self._supervisor else ((), ())
         return Report(status_of(self._identity, self._plans, self._started_at, edges, replicas))
 

@@ -193,6 +193,7 @@ def _summary(mine: Tally, theirs: Tally, seconds: float, request: Request) -> Su
         files_held=mine.files_held,
         planned=_planned(mine, theirs, request.near_is_source),
         planned_more=mine.planned_more + theirs.planned_more,
+        held="; ".join(filter(None, (mine.held, theirs.held))),
     )
 
 

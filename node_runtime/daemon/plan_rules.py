@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from itertools import pairwise
 
 from schemas.plans import ConflictPlan, ConflictRule, NodePlan, PeerAddress, ReplicationPlan
+from schemas.text import parse_limit
 
 
 def plan_refused_because(plan: NodePlan, node: str, home: str, state: str) -> str | None:
@@ -55,6 +56,11 @@ def _edge_refused_because(edge: ReplicationPlan, plan: NodePlan) -> str | None:
     kept = edge.retention
     if not math.isfinite(kept.deleted_s) or min(kept.deleted_s, kept.versions, kept.size_bytes or 0) < 0:
         return "its retention holds a number below zero, or none at all"
+    if edge.guards.max_delete is not None:
+        try:
+            parse_limit(edge.guards.max_delete)
+        except ValueError as error:
+            return f"its maxDelete is {edge.guards.max_delete!r}: {error}"
     return _timing_refused_because(edge)
 
 

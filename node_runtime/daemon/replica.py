@@ -12,12 +12,15 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TypeVar
 
+from node_runtime.disk import marker
 from node_runtime.disk.applier import Applier
+from node_runtime.disk.errors import explain
 from node_runtime.disk.index import Index
 from node_runtime.disk.recover import verify_unsettled
 from node_runtime.disk.retention import Pruned, prune
@@ -71,6 +74,7 @@ class Replica:
         self.local_id = replica_id(node, path) if local_id is None else local_id
         self.problems: dict[bytes, str] = {}  # what the last scan couldn't do, by path
         self.problem = ""  # the same in a sentence
+        self.needs_marker = False  # to be set before it is opened
         self._index_file = index_file
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="replica")
         self._reader_thread = ThreadPoolExecutor(1, thread_name_prefix="reader")
@@ -81,6 +85,7 @@ class Replica:
         self._scanning = asyncio.Lock()
         self._retention = retention
         self._pruning: asyncio.Task[None] | None = None
+        self._passes = 0  # looks at the tree that are under way
 
     async def open(self, create: bool) -> None:
         """Open the tree and its index. Raises NodeError where that can't be done."""
@@ -95,6 +100,7 @@ class Replica:
         except BaseException:
             self.root.close()
             raise
+        marker.require(self.index, self.needs_marker)
         self.staging = Staging(self.root)
         self.versions = Versions(self.root)
         self.applier = Applier(self.root, self.index, self.staging, self.versions)
@@ -153,7 +159,7 @@ class Replica:
         With `rest_s`, files that were changed more recently are left out and stand among the problems, as
         still being written: the caller looks at them again. Without, they are waited for a little.
         """
-        async with self._scanning:
+        async with self._scanning, self._pass():
             result = await self.work(lambda: self._scan(rest_s))
         await self._settle_down(result, tries=0 if rest_s else 3)
         await self.count()
@@ -164,10 +170,22 @@ class Replica:
 
     async def scan_paths(self, paths: Iterable[bytes], rest_s: float = 0.0) -> ScanResult:
         """Compare these paths alone; `rest_s` as for `scan`."""
-        result = await self.work(lambda: self.scan_now(paths, rest_s))
-        if result.changed:
+        async with self._pass():
+            return await self.work(lambda: self.scan_now(paths, rest_s))
+
+    @asynccontextmanager
+    async def _pass(self) -> AsyncIterator[None]:
+        self._passes += 1
+        try:
+            yield
+        finally:
+            self._passes -= 1
             self.notify()
-        return result
+
+    @property
+    def in_pass(self) -> bool:
+        """Whether a look at the tree is under way: what it has found so far may be half of a rename."""
+        return self._passes > 0
 
     async def count(self) -> tuple[int, int, int]:
         """How many files, directories and bytes the index holds."""
@@ -175,7 +193,7 @@ class Replica:
         return self.held
 
     def _scan(self, rest_s: float) -> ScanResult:
-        return scan(
+        result = scan(
             self.root,
             self.index,
             self.filters,
@@ -186,6 +204,12 @@ class Replica:
             stop=lambda: self._stopping,
             rest_ns=int(rest_s * 1e9),
         )
+        if result.complete and not result.deletes_suppressed:
+            try:
+                marker.make(self.root, self.index)
+            except OSError as error:
+                result.problems.append((marker.MARKER, f"can't be made: {explain(error)}"))
+        return result
 
     async def _prune_when_due(self) -> None:
         now_s = time.time()

@@ -15,6 +15,7 @@ from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
+from node_runtime.daemon import holding
 from node_runtime.daemon.arrivals import Arrivals, Piece
 from node_runtime.daemon.assembling import Assembling
 from node_runtime.daemon.giving import CREDIT_BATCHES
@@ -53,6 +54,10 @@ class Taking:
         self._arrived = asyncio.Queue[m.Blocks | m.Unavailable](BLOCK_MESSAGES)
         self._to_say: deque[m.Taken] = deque()
         self._to_ask: deque[m.Challenge] = deque()
+        self._asked: set[bytes] = set()  # the paths of questions that aren't all answered and carried out
+        self._stored: tuple[int, int, int] | None = (
+            None  # what of the guard is in the index; None: an older run's
+        )
         self._unanswered = 0  # challenges sent whose answers weren't looked at yet
         self._deferred: list[tuple[Entry, Batch]] = []
         self._last: list[tuple[Entry, Batch]] = []  # not to be settled before the offer is whole
@@ -101,9 +106,11 @@ class Taking:
         index, peer = self._talk.replica.index, self._talk.greeted_peer
 
         def look_up() -> tuple[int, list[bytes], int]:
+            held = holding.load(index, self._talk.plan.edge, self._talk.guard)
+            self._stored = None if held else self._talk.guard.revision
             seq = index.cursor(self._cursor, peer.index_id)
             mirrored = index.cursor(f"{self._cursor}#mirrored", index.index_id)
-            return seq if seq <= peer.max_seq else 0, index.retries(self._cursor), mirrored
+            return seq if seq <= peer.max_seq else 0, index.retries(self._cursor) + held, mirrored
 
         seq, retries, self._mirrored_seq = await self._talk.replica.work(look_up)
         self._ledger.handled_seq = self._acked_seq = self._offered_seq = seq
@@ -117,12 +124,13 @@ class Taking:
         if not self._talk.conversation.pulls or seq <= self._acked_seq:
             return
         replica, peer_index = self._talk.replica, self._talk.greeted_peer.index_id
-        unfinished = [path for path in self.target.unfinished() if path not in self._remembered]
+        unfinished = [path for path in self._unfinished() if path not in self._remembered]
 
         def make_durable() -> None:
             if self._talk.manner.durable and self.target.take_unsynced():
                 replica.settle()
             replica.index.add_retries(self._cursor, unfinished)
+            self._store_held()
             replica.index.set_cursor(self._cursor, peer_index, seq)
 
         self._remembered.update(unfinished)
@@ -135,10 +143,11 @@ class Taking:
         """Keep what must be asked for again, for the next session."""
         if self._talk.manner.dry_run or not self._talk.conversation.pulls:
             return
-        index, retries = self._talk.replica.index, self.target.unfinished()
+        index, retries = self._talk.replica.index, self._unfinished()
 
         def write() -> None:
             index.set_retries(self._cursor, retries)
+            self._store_held()
             index.set_cursor(f"{self._cursor}#mirrored", index.index_id, self._mirrored_seq)
 
         await self._talk.replica.work(write)
@@ -162,8 +171,27 @@ class Taking:
         require(self._talk.conversation.pulls, "sent content against the edge's direction")
         await self._arrived.put(content)
 
+    def _unfinished(self) -> list[bytes]:
+        """What must be asked for again if the session ends now."""
+        return [*self.target.unfinished(), *(self._asked if self._talk.conversation.questions else ())]
+
+    def _store_held(self) -> None:
+        """In the worker thread."""
+        guard = self._talk.guard
+        if self._stored != guard.revision:
+            self._stored = guard.revision
+            holding.store(self._talk.replica.index, self._talk.plan.edge, guard)
+
+    def ask_again(self, paths: Sequence[bytes]) -> None:
+        """A person has let these go: see what the peer holds there by now."""
+        self._ask(paths)
+        self._talk.stir()
+
     def _ask(self, paths: Sequence[bytes]) -> None:
         """Challenge the peer over these paths."""
+        if not self._talk.conversation.questions:
+            self._asked.clear()
+        self._asked.update(paths)
         for first in range(0, len(paths), CHALLENGE_PATHS):
             self._talk.conversation.questions += 1
             self._to_ask.append(m.Challenge(list(paths[first : first + CHALLENGE_PATHS])))
@@ -189,12 +217,17 @@ class Taking:
                 conversation.handled_seq = self._ledger.handled_seq
             else:
                 await self._look(offer)
-                if isinstance(offer, m.Answers) or len(self._deferred) > DEFER_HIGH:
+                if self._answered(offer) or len(self._deferred) > DEFER_HIGH:
                     await self._settle(whole=conversation.peer_end_seq >= 0)
             self._ask_unblocked()
             self._looking = False
             self._talk.stir()
             await self._talk.until(lambda: self.fetch.pending_files < FETCH_HIGH)
+
+    def _answered(self, offer: Offer) -> bool:
+        """Whether this answers a question, and no other is open where a guard counts all of it as one."""
+        more = self._talk.guard.on and (self._unanswered > 0 or bool(self._to_ask))
+        return isinstance(offer, m.Answers) and not more
 
     def _mind_emptiness(self, offered_seq: int) -> None:
         """A source whose index never held anything has a wrong path or an unmounted disk, more likely than

@@ -15,6 +15,7 @@ from node_runtime.exchange import messages as m
 from node_runtime.exchange.conversation import Conversation, OutOfTurn, dials, offers, pulls
 from node_runtime.exchange.session import Session
 from node_runtime.replica.filters import Filters
+from node_runtime.replica.guard import Guard
 from schemas.plans import ReplicationPlan
 
 
@@ -39,13 +40,18 @@ class Talk:
         replica: Replica,
         session: Session,
         manner: Manner,
+        guard: Guard | None = None,
     ) -> None:
+        """`guard` is given where it outlives the session."""
         self.plan = plan
         self.end = end
         self.node = node
         self.replica = replica
         self.session = session
         self.manner = manner
+        if manner.dry_run:
+            guard = Guard(None)  # it shows all that a guard would be asked about
+        self.guard = guard or Guard(plan.guards.max_delete)
         self.filters = Filters(plan.filters)
         self.conversation = Conversation(offers(plan.direction, end), pulls(plan.direction, end))
         self.peer: m.Hello | None = None

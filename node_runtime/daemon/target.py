@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 
 from node_runtime.daemon.changing import Changing, Supply
 from node_runtime.daemon.counts import Counts
+from node_runtime.daemon.holding import withheld
 from node_runtime.daemon.replica import ROOT, Replica
 from node_runtime.disk.applier import NOT_EMPTY, Applied, Arrived, Outcome
 from node_runtime.disk.detect import RACY_NS
@@ -27,6 +28,7 @@ from node_runtime.disk.staging import Staged
 from node_runtime.exchange.messages import BLOCK_BYTES
 from node_runtime.replica.entry import Entry, Kind, Row
 from node_runtime.replica.filters import Filters
+from node_runtime.replica.guard import Guard, change_of
 from node_runtime.replica.moves import Move, copy_order, plan_moves
 from node_runtime.replica.path import parent, unsafe_because
 from node_runtime.replica.reconcile import Action, Decision, Rules, check_peer_entry, reassert, reconcile
@@ -71,7 +73,7 @@ class Target:
     """Carries out entries for one edge."""
 
     def __init__(
-        self, replica: Replica, rules: Rules, filters: Filters, peer_id: int, *, dry_run: bool = False
+        self, replica: Replica, rules: Rules, filters: Filters, peer_id: int, guard: Guard, *, dry_run: bool
     ) -> None:
         self.counts = Counts()
         self.unblocked: deque[bytes] = deque()  # failed before their directory was there: ask again
@@ -82,6 +84,7 @@ class Target:
         self._filters = filters
         self._peer_id = peer_id
         self._dry_run = dry_run
+        self._guard = guard
         self._rows: dict[bytes, Row] = {}  # decided, not yet in the index
         self._ahead: dict[bytes, Row | None] = {}  # what the index says, as far as it was read ahead
         self._stubborn: dict[bytes, Entry] = {}  # deletions of directories that weren't empty yet
@@ -102,10 +105,13 @@ class Target:
                 continue
             row = self._rows.get(entry.path) or rows.get(entry.path)
             decision = self._decide(row, entry)
-            step = Step.DEFER if _replaces_directory(row, entry) else self._first_step(decision, here)
+            step = self._first_step(decision, here)
+            guarded = self._guard.on and change_of(row, decision) is not None
+            if guarded or _replaces_directory(row, entry):
+                step = Step.DEFER  # what is lost by it is counted once the offer is whole
             if step is Step.DONE:
                 step = self._carry_out(entry, None, (row, decision))
-            if step is Step.DEFER and entry.kind is Kind.DIRECTORY and not entry.deleted:
+            if step is Step.DEFER and entry.kind is Kind.DIRECTORY and not (entry.deleted or guarded):
                 self._waiting[entry.path] = entry
             if step is Step.FETCH:
                 result.fetch.append(self._fetchable(entry, row))
@@ -131,6 +137,8 @@ class Target:
                 created[path] = decision.entry
         for move in plan_moves(deleted, created, self._live_below).moves:
             self._move(move, latest)
+        for path in withheld(self._guard, latest, self._index, self._decide):
+            del latest[path]
         here = self._index.holding([e.content for e in latest.values() if e.kind is Kind.FILE and e.size])
         self._waiting.clear()
         fetch = []
@@ -277,6 +285,7 @@ class Target:
     def _over(self, peer: Entry) -> Step:
         failed = self.counts.failed
         failed.pop(peer.path, None)
+        self._guard.release(peer.path)
         if failed and peer.kind is Kind.DIRECTORY and not peer.deleted:
             below = peer.path + b"/"
             self.unblocked.extend(path for path in failed if path.startswith(below))

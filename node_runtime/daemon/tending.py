@@ -49,6 +49,7 @@ class ReplicaSpec:
     creates: bool  # some edge brings entries here, so a missing directory may be made
     debounce_s: float
     rescan_s: float
+    marker: bool = False  # without its marker file, nothing that is missing counts as deleted
     anew: bool = False  # a missing directory is made though an index remembers one, which is dropped
     retention: RetentionPlan = DEFAULT_RETENTION
 
@@ -74,6 +75,7 @@ def _spec(path: str, uses: list[tuple[ReplicationPlan, bool]]) -> ReplicaSpec:
         any(takes for _, takes in uses),
         min((sync.debounce_s for sync in live), default=0.0),
         min((sync.rescan_s for sync in live), default=0.0),
+        any(edge.guards.require_marker for edge, _ in uses),
         retention=most_keeping(edge.retention for edge, _ in uses),
     )
 
@@ -113,6 +115,7 @@ class Tending:
         local_id = replica_id(identity or node, spec.path)
         file = state / "replicas" / f"{local_id:016x}.db"
         self.replica = Replica(node, spec.path, file, Filters(spec.rules), local_id, spec.retention)
+        self.replica.needs_marker = spec.marker
         if spec.anew and not os.path.lexists(spec.path):
             for name in (file.name, f"{file.name}-wal", f"{file.name}-shm"):
                 file.with_name(name).unlink(missing_ok=True)

@@ -22,7 +22,7 @@ from itertools import islice
 from node_runtime.disk import syscalls
 from node_runtime.disk.codec import TOMBSTONE, StampTuple
 from node_runtime.disk.detect import Seen, deletion, detect
-from node_runtime.disk.emptiness import is_emptied, mind_stranger, note_local_find
+from node_runtime.disk.emptiness import mind_stranger, note_local_find, why_no_deletes
 from node_runtime.disk.errors import explain
 from node_runtime.disk.hashing import hash_still
 from node_runtime.disk.index import Index
@@ -199,20 +199,12 @@ class _Pass:
             note_local_find(self._index)
         result = self._result
         if self._vanished and result.complete:
-            result.deletes_suppressed = self._why_no_deletes()
+            result.deletes_suppressed = self.remarks.unread or why_no_deletes(
+                self._root, self._index, len(self._vanished)
+            )
             if not result.deletes_suppressed:
                 self._record_deletions()
         return result
-
-    def _why_no_deletes(self) -> str:
-        if self.remarks.unread:
-            return self.remarks.unread
-        if is_emptied(self._root, self._index):
-            return (
-                f"{self._root.path} is empty but {len(self._vanished)} paths are on record;"
-                " mount or restore it, or put any file there if it is meant to be empty"
-            )
-        return ""
 
     def _differs(self, found: Found, recorded: StampTuple | None) -> None:
         """A path without a row, or whose stamp (or row's right to be) isn't settled by the quick look."""

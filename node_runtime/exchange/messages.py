@@ -197,6 +197,7 @@ class Tally(msgspec.Struct, frozen=True, array_like=True):
     files_held: int = 0  # live files in the replica
     planned: tuple[Planned, ...] = ()  # in a dry run: what would be done, as far as a message has room
     planned_more: int = 0  # changes that were left out of `planned`
+    held: str = ""  # what its guard holds back, in a sentence
 
 
 TALLY_BYTES = 4 * 1024 * 1024  # of failed and conflicting paths that one goodbye lists

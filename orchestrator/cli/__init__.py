@@ -22,6 +22,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "apply": ("orchestrator.cli.apply", "Push the plans to the nodes."),
     "status": ("orchestrator.cli.status", "Show what the nodes are doing."),
     "conflicts": ("orchestrator.cli.conflicts", "Show edits that met, and end such conflicts."),
+    "approve": ("orchestrator.cli.approve", "Let deletes go that a guard holds back."),
     "graph": ("orchestrator.cli.graph", "Draw the topology."),
     "explain": ("orchestrator.cli.explain", "Say where an edge's settings come from."),
     "destroy": ("orchestrator.cli.destroy", "Stop all replication; the files stay."),

@@ -22,9 +22,10 @@ if TYPE_CHECKING:
     from orchestrator.apply.access import Hosts
     from orchestrator.apply.overview import FleetStatus, Overall
     from schemas.plans import NodePlan
-    from schemas.status import EdgeState, EdgeStatus
+    from schemas.status import EdgeState, EdgeStatus, HeldChanges
 
 WATCH_INTERVAL_S = 1.0
+SHOWN_HELD = 5  # paths of a hold
 BAR_WIDTH = 20  # columns
 COLUMNS = ("NODE", "EDGE", "STATE", "PENDING", "LAST IN STEP", "CONFLICTS", "FAILED", "")
 PIPE_WIDTH = 200  # columns where no terminal gives its width: nothing is cut for a program that reads
@@ -134,6 +135,8 @@ def status_view(status: FleetStatus, now: float, most_pending: dict[tuple[str, s
             if replica.problem:
                 parts.append(Text(f"{answer.node}:{replica.path}: {replica.problem}", style="red"))
     for node, edge in ends(status):
+        if edge.held is not None:
+            parts.append(Text(f"{node} {edge.edge}: {held_line(edge.held)}", style="magenta"))
         parts += [
             Text(f"{node} {edge.edge}: {each.path}: {each.reason}", style="red") for each in edge.failed
         ]
@@ -203,6 +206,15 @@ def _pending(edge: EdgeStatus) -> str:
     if not edge.pending_files and not edge.pending_bytes:
         return ""
     return f"{_count(edge.pending_files, 'file')}, {size_text(edge.pending_bytes)}"
+
+
+def held_line(held: HeldChanges) -> str:
+    """What waits for `syncgraph approve`, and which paths to begin with."""
+    from orchestrator.render.values import held_text
+
+    paths = ", ".join(held.paths[:SHOWN_HELD])
+    more = held.deletes + held.replaces + held.directories - min(len(held.paths), SHOWN_HELD)
+    return f"{held_text(held)} held: {paths}{f' and {more:,} more' if more else ''}"
 
 
 def _kept(copy: str | None) -> str:

@@ -13,7 +13,7 @@ from orchestrator.cli.output import colour_wanted, echo, json_option, print_json
 from schemas.text import printable
 
 if TYPE_CHECKING:
-    from schemas.adhoc import Moving, PlannedChange, Summary
+    from schemas.adhoc import Moving, PlannedChange, Request, Summary
 
 SHOWN = 20
 _MARKS = {  # as `syncgraph plan` has them
@@ -36,6 +36,11 @@ _MARKS = {  # as `syncgraph plan` has them
     default=None,
     help="Whether deletions travel. One way, --delete also removes what only DST has. "
     "[default: --no-delete one way, --delete with --both]",
+)
+@click.option(
+    "--max-delete",
+    metavar="N|P%",
+    help="Stop before more files than this, or this share of them, are deleted or replaced in a tree.",
 )
 @click.option(
     "--exclude", multiple=True, metavar="PATTERN", help="Leave out, as .gitignore would. Repeatable."
@@ -71,6 +76,7 @@ def command(
     watch: bool,
     dry_run: bool,
     delete: bool | None,
+    max_delete: str | None,
     exclude: tuple[str, ...],
     conflict: str,
     whole_file: bool | None,
@@ -86,16 +92,16 @@ def command(
 
     A dry run lists each change: + created, ~ changed, - deleted, ! edited on both sides, old → new renamed.
 
-    Exit codes: 0 in step, 1 error, 3 some paths failed, 4 conflicts are held.
+    Exit codes: 0 in step, 1 error, 3 some paths failed or --max-delete stopped it, 4 conflicts are held.
 
     \b
     Examples:
       syncgraph sync ./site web-1:/srv/site
       syncgraph sync ./site web-1:/srv/site --delete --dry-run
+      syncgraph sync ./site web-1:/srv/site --delete --max-delete 10%
       syncgraph sync ~/notes laptop:notes --both --watch
     """
     from orchestrator import adhoc
-    from schemas.adhoc import Summary
 
     if watch and dry_run:
         raise click.UsageError("--watch and --dry-run exclude each other.")
@@ -110,19 +116,32 @@ def command(
         whole_file=whole_file,
         conflict=conflict,
         exclude=exclude,
+        max_delete=max_delete,
         ssh=ssh,
         remote_command=remote_command,
     )
+    summary = _run(request, quiet=as_json)
+    if as_json:
+        print_json(_as_json(summary))
+    else:
+        _print(summary)
+    sys.exit(adhoc.exit_code(summary))
+
+
+def _run(request: Request, *, quiet: bool) -> Summary:
+    """Carry out a request, showing how far it is."""
+    from orchestrator import adhoc
+    from schemas.adhoc import Summary
+
     summary: Summary | None = None
-    with _progress(quiet=as_json) as show:
+    with _progress(quiet=quiet) as show:
         for event in adhoc.run(request):
             if isinstance(event, Summary):
                 summary = event
             else:
                 show(event)  # type: ignore[arg-type]  # a Failure is raised, not yielded
     assert summary is not None, "run ends with a summary or raises"
-    print_json(_as_json(summary)) if as_json else _print(summary)
-    sys.exit(adhoc.exit_code(summary))
+    return summary
 
 
 @contextmanager
@@ -182,6 +201,11 @@ def _print(summary: Summary) -> None:
     more = len(summary.failed) - SHOWN
     if more > 0:
         echo(f"          and {more} more; --json lists them all")
+    if summary.held:
+        advice = "look with --dry-run, then run it again with a larger --max-delete or without it"
+        echo(
+            f"{click.style('stopped', fg='red')}   {printable(summary.held)}; none of that was done: {advice}"
+        )
     echo(_verdict(summary))
 
 
@@ -212,6 +236,8 @@ def _verdict(summary: Summary) -> str:
         return f"{click.style('dry run', bold=True)}: {done}"
     if summary.failed:
         word = click.style(f"{len(summary.failed):,} failed", fg="red", bold=True)
+    elif summary.held:
+        word = click.style("stopped", fg="red", bold=True)
     elif any(conflict.copy is None for conflict in summary.conflicts):
         word = click.style("conflicts are held", fg="yellow", bold=True)
     else:

@@ -95,5 +95,6 @@ def replication_plan(edge: Edge, fleet: Fleet) -> tuple[ReplicationPlan, PeerAdd
         deletes=settings.deletes,
         target_changes=settings.target_changes,
         retention=settings.retention,
+        guards=settings.guards,
     )
     return plan, address

@@ -28,6 +28,7 @@ from schemas.plans import (
     Deletes,
     Direction,
     FilterRule,
+    GuardPlan,
     ReplicationPlan,
     RetentionPlan,
     SyncPlan,
@@ -132,6 +133,8 @@ FIELDS: dict[str, Field] = {
         ),
         Field("retention.versions", ("retention", "versions"), _default(RetentionPlan, "versions"), _same),
         Field("retention.size", ("retention", "size"), _default(RetentionPlan, "size_bytes"), parse_size),
+        Field("guards.maxDelete", ("guards", "max_delete"), _default(GuardPlan, "max_delete"), str),
+        Field("guards.requireMarker", ("guards", "require_marker"), False, _same),
     )
 }
 
@@ -163,6 +166,7 @@ class Effective:
     deletes: Deletes
     target_changes: TargetChanges
     retention: RetentionPlan
+    guards: GuardPlan
     settings: tuple[Setting, ...]  # one for each field, in the order of FIELDS, then the lists' items
 
 
@@ -208,6 +212,7 @@ def resolve(layers: tuple[Layer, ...], direction: Direction) -> Effective:
         value["deletes"],  # type: ignore[arg-type]
         value["targetChanges"],  # type: ignore[arg-type]
         _retention(value),
+        GuardPlan(value["guards.maxDelete"], value["guards.requireMarker"]),  # type: ignore[arg-type]
         (*settings.values(), *path_policies, *filters),
     )
 

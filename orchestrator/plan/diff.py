@@ -153,6 +153,8 @@ def flat(edge: ReplicationPlan) -> dict[str, Any]:
         "retention.deleted": edge.retention.deleted_s,
         "retention.versions": edge.retention.versions,
         "retention.size": edge.retention.size_bytes,
+        "guards.maxDelete": edge.guards.max_delete,
+        "guards.requireMarker": edge.guards.require_marker,
     }
 
 

@@ -62,8 +62,16 @@ def _parse(asked: str, edges: Sequence[Edge]) -> tuple[list[Edge], str]:
             hint = f'did you mean "{near}"?' if near else f"fields are {', '.join(_NAMES[:-2])}"
             raise OperatorError(f'an edge has no field "{field}"; {hint}')
         at = asked.find(".", at + 1)
+    return find_edges(asked, edges), ""
+
+
+def find_edges(asked: str, edges: Sequence[Edge]) -> list[Edge]:
+    """The edges that a person means: an id, a glob over ids, or the end of an id that no other edge has."""
+    found = _matching(asked, edges)
+    if found:
+        return found
     if not edges:
-        raise OperatorError("there are no edges to explain: the topologies declare none")
+        raise OperatorError("there are no edges: the topologies declare none")
     ids = [edge.id for edge in edges]
     near = nearest(asked, ids) or nearest(asked, [each.split("/", 2)[-1] for each in ids])
     hint = f'did you mean "{near}"?' if near else f'ids look like "{ids[0]}"'
@@ -141,4 +149,6 @@ def _written(setting: Setting) -> str:
         return duration(value)
     if isinstance(value, FilterRule):
         return f"{value.action} {value.pattern}"
+    if isinstance(value, bool):
+        return "true" if value else "false"
     return str(value)

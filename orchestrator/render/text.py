@@ -129,6 +129,8 @@ def _value(field: str, value: Any) -> str:
         return printable(f"{value['host']}:{value['port']}")
     if isinstance(value, list | tuple):
         return printable(f"[{', '.join(map(str, value))}]")
+    if isinstance(value, bool):
+        return "true" if value else "false"
     return printable(str(value))
 
 

@@ -1,7 +1,8 @@
-"""How single values of a plan read: durations and sizes with their units."""
+"""How single values of a plan read: durations and sizes with their units, and what is held back."""
 
 from __future__ import annotations
 
+from schemas.status import HeldChanges
 from schemas.text import UNIT_BYTES
 
 # fields that hold seconds
@@ -29,3 +30,16 @@ def size(count_bytes: int | None) -> str:
         return "unlimited"
     unit = next(unit for unit in _SIZE_UNITS if count_bytes % UNIT_BYTES[unit] == 0)
     return f"{count_bytes // UNIT_BYTES[unit]}{unit}"
+
+
+def held_text(held: HeldChanges) -> str:
+    """What a guard holds back, in numbers: "1,200 deletes, 3 replaced files, 1 directory"."""
+    return ", ".join(
+        f"{number:,} {one if number == 1 else many}"
+        for number, one, many in (
+            (held.deletes, "delete", "deletes"),
+            (held.replaces, "replaced file", "replaced files"),
+            (held.directories, "directory", "directories"),
+        )
+        if number
+    )

@@ -16,6 +16,7 @@ from schemas.text import (
     nearest,
     parse_duration,
     parse_endpoint,
+    parse_limit,
     parse_selector,
     parse_size,
 )
@@ -36,6 +37,20 @@ from schemas.text import (
 )
 def test_a_duration_is_seconds(text: str, seconds: float) -> None:
     assert parse_duration(text) == seconds
+
+
+@pytest.mark.parametrize(
+    ("text", "of_200"),
+    [("0", 0), ("500", 500), ("25%", 50), ("0%", 0), ("0.5%", 1), ("99.9%", 199.8), ("100%", float("inf"))],
+)
+def test_a_limit_is_a_number_or_a_share(text: str, of_200: float) -> None:
+    assert parse_limit(text).of(200) == pytest.approx(of_200)
+
+
+@pytest.mark.parametrize("text", ["", "%", "-1", "1.5", "25 %", "101%", "all", "1e3", "٣%"])
+def test_what_is_no_limit(text: str) -> None:
+    with pytest.raises(ValueError, match=r"^a (limit|share of the files) is "):
+        parse_limit(text)
 
 
 @pytest.mark.parametrize(

@@ -150,10 +150,11 @@ def subschemas(schema: Any) -> list[dict[str, Any]]:
 def test_every_format_is_known_and_accepts_its_examples(name: str) -> None:
     for schema in subschemas(json.loads(schema_text(name))):
         if isinstance(schema.get("format"), str):
-            for example in schema.get("examples", []):
+            texts = [each for each in schema.get("examples", []) if isinstance(each, str)]
+            for example in texts:
                 if example != "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAA":  # cut short for the reader
                     FORMS[schema["format"]](example)
-            for example in [*schema.get("examples", []), *filter(None, [schema.get("default")])]:
+            for example in [*texts, *filter(None, [schema.get("default")])]:
                 assert re.search(schema.get("pattern", ""), example), example
 
 
@@ -164,7 +165,7 @@ def test_the_editors_pattern_takes_every_duration_that_is_one(text: str) -> None
     assert re.search(pattern, text)
 
 
-@pytest.mark.parametrize("key", ["guards", "transfer", "hooks", "links", "windows", "publish"])
+@pytest.mark.parametrize("key", ["transfer", "hooks", "links", "windows", "publish"])
 def test_keys_of_later_versions_are_refused_as_such(key: str) -> None:
     for document in (
         topology(defaults={key: {}}),

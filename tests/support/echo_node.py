@@ -106,6 +106,9 @@ class EchoSupervisor:
     async def kept(self, request: ListVersions | Restore) -> Reply:
         return Refused("an echo keeps nothing")
 
+    async def approve(self, edge: str, hold: str) -> str | None:
+        return f"{edge} holds nothing back"
+
     async def stop(self) -> None:
         for task in self._tasks.values():
             task.cancel()

@@ -32,6 +32,7 @@ from schemas.control import (
     ORCHESTRATOR_PRINCIPAL,
     Accepted,
     Apply,
+    Approve,
     Enrol,
     Identify,
     Identity,
@@ -95,6 +96,9 @@ class MemoryNode:
                 return self.conflicts
             case ResolveConflict():
                 return Resolved("elsewhere")
+            case Approve(edge=edge, hold=hold):
+                known = any(each.edge == edge and each.held and each.held.hold == hold for each in self.edges)
+                return Accepted(self.generation) if known else Refused(f"{edge} holds nothing back")
             case _:
                 return Report(
                     NodeStatus(

@@ -356,3 +356,33 @@ def test_a_name_in_a_tree_cannot_steer_the_terminal(sync: Sync, tmp_path: Path) 
     assert held.code == 4
     assert "clear" in held.stdout
     assert "\x1b" not in held.stdout
+
+
+def test_a_limit_on_deletes_stops_before_the_first(sync: Sync, tmp_path: Path) -> None:
+    write(tmp_path / "a", {f"d/{n}": str(n) for n in range(10)})
+    assert sync("a", "b", "--delete", "--max-delete", "50%").code == 0
+    for n in range(6):
+        remove(tmp_path / "a" / "d" / str(n))
+    write(tmp_path / "a", {"new": "goes on"})
+    stopped = sync("a", "b", "--delete", "--max-delete", "50%")
+    assert stopped.code == 3
+    assert "6 deletes are held back by maxDelete 50% of" in stopped.stdout
+    assert len(tree_of(tmp_path / "b")) == 12
+    again = sync("a", "b", "--delete", "--max-delete", "5", "--json")
+    assert (again.code, again.summary["deleted"]) == (3, 0)
+    assert again.summary["held"]
+    shown = sync("a", "b", "--delete", "--max-delete", "5", "--dry-run")
+    assert (shown.code, shown.stdout.count("\n- ") + shown.stdout.startswith("- ")) == (0, 6)
+    assert sync("a", "b", "--delete", "--max-delete", "6").code == 0
+    assert tree_of(tmp_path / "a") == tree_of(tmp_path / "b")
+    wrong = sync("a", "b", "--max-delete", "many")
+    assert wrong.code == 1
+    assert 'a limit is a number of files, such as 500, or a share of them, such as "25%"' in wrong.stderr
+
+
+def test_a_mirror_of_the_wrong_directory_is_stopped(sync: Sync, tmp_path: Path) -> None:
+    write(tmp_path / "a", {"x": "1"})
+    write(tmp_path / "b", {f"precious {n}": str(n) for n in range(600)})
+    stopped = sync("a", "b", "--delete", "--max-delete", "10%", "--json")
+    assert (stopped.code, stopped.summary["deleted"]) == (3, 0)
+    assert len(tree_of(tmp_path / "b")) == 601

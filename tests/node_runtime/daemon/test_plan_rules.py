@@ -6,7 +6,15 @@ import msgspec
 import pytest
 
 from node_runtime.daemon.plan_rules import local_path, plan_refused_because
-from schemas.plans import ConflictPlan, ConflictRule, NodePlan, PeerAddress, RetentionPlan, SyncPlan
+from schemas.plans import (
+    ConflictPlan,
+    ConflictRule,
+    GuardPlan,
+    NodePlan,
+    PeerAddress,
+    RetentionPlan,
+    SyncPlan,
+)
 from tests.support.plans import edge_between, plan_of
 
 HOME = "/home/sync"
@@ -82,6 +90,10 @@ BAD = {
             ),
         ),
         "prefer t",
+    ),
+    "a limit that is none": (
+        plan_of("hub", edge_between("hub:/a", "s:/a", guards=GuardPlan("many"))),
+        "its maxDelete is 'many'",
     ),
     "relative": (here("data"), "must be absolute"),
     "another's home": (here("~root/data"), "must be absolute"),

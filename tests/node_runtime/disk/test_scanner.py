@@ -20,7 +20,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from node_runtime.disk import syscalls
+from node_runtime.disk import marker, syscalls
 from node_runtime.disk import walk as walking
 from node_runtime.disk.errors import DiskError
 from node_runtime.disk.index import Index
@@ -320,6 +320,31 @@ def test_an_emptied_root_deletes_nothing(tree: Path, index: Index, rescan: Scan)
     (tree / "other").write_bytes(b"")
     assert rescan().deletes_suppressed == ""
     assert live(index) == {b"other"}
+
+
+def test_a_root_without_its_marker_deletes_nothing(
+    tree: Path, root: Root, index: Index, rescan: Scan
+) -> None:
+    (tree / "f").write_bytes(b"1")
+    (tree / "g").write_bytes(b"2")
+    rescan()
+    marker.make(root, index)  # not asked for
+    assert not (tree / ".syncgraph" / "marker").exists()
+    marker.require(index, True)
+    marker.make(root, index)
+    (tree / ".syncgraph" / "marker").unlink()
+    (tree / "f").unlink()
+    marker.make(root, index)  # it is made once
+    assert ".syncgraph/marker is missing" in rescan().deletes_suppressed
+    assert ".syncgraph/marker is missing" in scan_these(root, index, [b"f"]).deletes_suppressed
+    assert live(index) == {b"f", b"g"}
+    (tree / ".syncgraph" / "marker").write_bytes(b"")
+    assert rescan().deletes_suppressed == ""
+    assert live(index) == {b"g"}
+    (tree / ".syncgraph" / "marker").unlink()
+    (tree / "g").rename(tree / "h")
+    marker.require(index, False)
+    assert rescan().deletes_suppressed == ""
 
 
 def test_what_peers_put_into_an_emptied_root_deletes_nothing_either(

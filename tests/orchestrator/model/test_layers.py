@@ -13,9 +13,12 @@ from schemas.plans import (
     ConflictPlan,
     ConflictRule,
     FilterRule,
+    GuardPlan,
+    ReplicaRef,
     ReplicationPlan,
     RetentionPlan,
     SyncPlan,
+    encode,
 )
 from schemas.topology import Settings
 from tests.support.documents import inventory, loaded, topology
@@ -92,6 +95,18 @@ def test_an_edge_that_is_written_out_is_stronger_than_an_override() -> None:
     )
     assert found.deletes == "keep"
     assert str(setting(found, "deletes").place).startswith("t#spec.edges.0.deletes")
+
+
+def test_a_guard_may_be_set_in_parts_and_no_guard_is_no_byte_of_a_plan() -> None:
+    found = effective(
+        defaults={"guards": {"maxDelete": "25%", "requireMarker": True}},
+        graphs=[{**PAIR, "guards": {"maxDelete": 500}}],
+    )
+    assert found.guards == GuardPlan("500", require_marker=True)
+    assert setting(found, "guards.maxDelete").layer.kind == "graph"
+    assert setting(found, "guards.requireMarker").layer.kind == "defaults"
+    bare = ReplicationPlan("", ReplicaRef("a", "/d"), ReplicaRef("b", "/d"), "two-way", "a")
+    assert b"guards" not in encode(bare)
 
 
 def test_filters_of_all_layers_are_joined_weakest_first() -> None:
