@@ -185,16 +185,14 @@ class Applier:
                 set_mode(target, entry.mode)
                 return _done(entry, _stamp_at(target))
             target.expect(expected)
-            if expected is None or expected.entry.deleted:
-                try:
-                    os.mkdir(target.name, 0o700, dir_fd=target.fd)
-                except FileExistsError:
-                    raise Moved("something is there that wasn't before") from None
-            else:
-                with self._temporary(b"directory") as source:
-                    os.mkdir(source.name, 0o700, dir_fd=source.fd)
-                    self._publisher.install(source, target, expected)
-            set_mode(target, entry.mode)
+            with self._temporary(b"directory") as source:
+                os.mkdir(source.name, 0o700, dir_fd=source.fd)
+                # Left by a crash with fewer rights, it would look as if a user had closed it. The owner's
+                # are what a rename may take.
+                set_mode(source, entry.mode | 0o700)
+                self._publisher.install(source, target, expected)
+            if entry.mode & 0o700 != 0o700:
+                set_mode(target, entry.mode)
             return _done(entry, _stamp_at(target))
 
     @_as_outcome

@@ -10,6 +10,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from blake3 import blake3
@@ -24,6 +25,7 @@ from node_runtime.disk.staging import Loose, Staged, Staging, verified
 from node_runtime.disk.versions import Versions
 from node_runtime.replica.entry import Entry, Kind, Row, Stamp
 from tests.node_runtime.disk.conftest import Scan
+from tests.support.steps import Call, stepping
 
 MTIME_NS = 1_600_000_000_123_456_789
 
@@ -160,7 +162,7 @@ def test_a_batch_notices_that_its_directory_was_removed(bench: Bench) -> None:
 
 def test_a_batch_leaves_no_directory_open_and_none_writable(bench: Bench) -> None:
     (bench.tree / "d").mkdir(mode=0o555)
-    assert bench.place(b"before", b"0").outcome is Outcome.DONE
+    assert bench.applier.make_directory(directory_entry(b"before"), None).outcome is Outcome.DONE
     before = len(os.listdir("/proc/self/fd"))
     with bench.applier.batch():
         assert bench.place(b"d/one", b"1").outcome is Outcome.DONE
@@ -331,6 +333,20 @@ def test_file_directory_and_link_take_each_others_place(bench: Bench) -> None:
     assert_settled(bench, bench.place(b"x", b"again a file", bench.row(b"x")))
     assert bench.kept() == {"x": b"y"} or set(bench.kept()) == {"x"}
     assert len(list((bench.tree / ".syncgraph" / "versions").iterdir())) == 2
+
+
+def test_a_directory_is_never_seen_with_fewer_rights_than_it_gets(bench: Bench) -> None:
+    seen = set()
+
+    def look(step: str, call: Call) -> Any:
+        made = call()
+        if (bench.tree / "d").exists():
+            seen.add((bench.tree / "d").stat().st_mode & 0o777)
+        return made
+
+    with stepping(look):
+        assert_settled(bench, bench.applier.make_directory(directory_entry(b"d", 0o572), None))
+    assert seen == {0o772, 0o572}
 
 
 def test_a_directory_with_content_isnt_replaced(bench: Bench) -> None:
