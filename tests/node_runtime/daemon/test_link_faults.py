@@ -15,6 +15,7 @@ from node_runtime.exchange import messages
 from node_runtime.exchange.session import SessionClosed
 from schemas.plans import FilterRule
 from tests.support.engine import (
+    against,
     edge,
     link,
     one_way,
@@ -268,3 +269,36 @@ async def _run(*command: str) -> bool:
     quiet = asyncio.subprocess.DEVNULL
     child = await asyncio.create_subprocess_exec(*command, stdout=quiet, stderr=quiet)
     return await child.wait() == 0
+
+
+async def test_a_mirror_asks_again_what_a_lost_session_left_unanswered(tmp_path: Path) -> None:
+    async with sites(tmp_path) as (left, right):
+        left.write({"a": "1"})
+        plan = one_way(left, right)
+        await sync(left, right, plan)
+        right.write({"only here": "2"})
+        async with against(right, plan) as (peer, running):
+            await peer.say(messages.IndexEnd(9))
+            challenge = await peer.hear(messages.Challenge)
+            assert b"only here" in challenge.paths
+            peer.session.close()
+            await outcome([running])
+        await sync(left, right, plan)
+        assert right.texts() == {"a": "1"}
+
+
+async def test_what_failed_is_asked_again_after_a_session_that_never_answered(tmp_path: Path) -> None:
+    async with sites(tmp_path) as (left, right):
+        left.write({"d/a": "1", "b": "2"})
+        os.mkfifo(right.root / "d")
+        plan = one_way(left, right)
+        _, theirs = await sync(left, right, plan)
+        assert b"d/a" in dict(theirs.failed)
+        (right.root / "d").unlink()
+        async with against(right, plan) as (peer, running):
+            challenge = await peer.hear(messages.Challenge)
+            assert b"d/a" in challenge.paths
+            peer.session.close()
+            await outcome([running])
+        await sync(left, right, plan)
+        assert right.texts() == left.texts()
