@@ -93,8 +93,9 @@ class Index(Reading):
     @classmethod
     def open(cls, file: Path, local_id: int, boot_id: str) -> Index:
         """Open or create the index of the replica `local_id`; `boot_id` names this boot of the machine."""
-        file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        lock_fd = os.open(f"{file}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        with reported(file):
+            file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            lock_fd = os.open(f"{file}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             try:
                 fcntl.flock(lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -285,11 +286,12 @@ class Index(Reading):
         now_s = time.monotonic()
         if now_s - self._synced_s >= SYNC_EVERY_S:
             self._synced_s = now_s
-            fd = os.open(f"{self._file}-wal", os.O_RDONLY | os.O_CLOEXEC)
-            try:
-                os.fdatasync(fd)
-            finally:
-                os.close(fd)
+            with reported(self._file):
+                fd = os.open(f"{self._file}-wal", os.O_RDONLY | os.O_CLOEXEC)
+                try:
+                    os.fdatasync(fd)
+                finally:
+                    os.close(fd)
 
     def _pages(self, columns: str, under: bytes) -> Iterator[list[tuple[Any, ...]]]:
         after, before = _bounds(under)

@@ -15,7 +15,7 @@ from typing import Any
 import apsw
 
 from node_runtime.disk.codec import COLUMNS, TOMBSTONE, Codec, Value
-from node_runtime.disk.errors import DiskError
+from node_runtime.disk.errors import DiskError, explain
 from node_runtime.replica.entry import Row
 from node_runtime.replica.path import key
 
@@ -40,6 +40,8 @@ def reported(file: Path) -> Iterator[None]:
         raise DiskError(
             f"the index {file} can't be opened ({error}); check its directory's permissions"
         ) from error
+    except OSError as error:
+        raise DiskError(f"the index {file} can't be used: {explain(error)}") from error
 
 
 class Reading:

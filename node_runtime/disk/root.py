@@ -168,8 +168,11 @@ class Root:
 
     def is_empty(self) -> bool:
         """Whether nothing but our own directory is in the root."""
-        with os.scandir(self.fd) as names:
-            return all(os.fsencode(found.name) == RESERVED for found in names)
+        try:
+            with os.scandir(self.fd) as names:
+                return all(os.fsencode(found.name) == RESERVED for found in names)
+        except OSError as error:
+            raise DiskError(f"the directory {self.path} can't be read: {explain(error)}") from error
 
     def free_bytes(self) -> int:
         """What an ordinary account may still write to the root's file system."""

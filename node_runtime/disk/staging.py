@@ -161,9 +161,10 @@ class Staging:
     def sweep(self, older_than_s: float) -> int:
         """Remove what nobody has touched for so long, such as a fetch that never went on; how many."""
         oldest, removed = time.time() - older_than_s, 0
-        if not self._is_there():
-            return 0
-        for found in os.listdir(self.fd):
+        names: list[str] = []
+        with suppress(OSError):  # whoever puts something in will say why that can't be
+            names = os.listdir(self.fd) if self._is_there() else names
+        for found in names:
             name = os.fsencode(found)
             if name in self._taken:
                 continue
