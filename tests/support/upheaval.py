@@ -7,10 +7,15 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from node_runtime.exchange.messages import End
 from schemas.plans import Direction, ReplicationPlan, SyncPlan
+from tests.support.crashing import Ends, Strike
 from tests.support.engine import Seen, remove, tree_of, write
 from tests.support.plans import edge_between
 
@@ -53,10 +58,12 @@ class Sides:
     source: Path
     target: Path
     state: Path
+    direction: Direction
 
-    def edge(self, direction: Direction) -> ReplicationPlan:
+    @property
+    def edge(self) -> ReplicationPlan:
         ends = (f"left:{self.source}", f"right:{self.target}")
-        return edge_between(*ends, direction=direction, sync=SyncPlan(mode="once"))
+        return edge_between(*ends, direction=self.direction, sync=SyncPlan(mode="once"))
 
     @property
     def roots(self) -> tuple[Path, Path]:
@@ -73,6 +80,32 @@ class Sides:
                 if path.is_file() and not path.is_symlink():
                     found.add(path.read_bytes())
         return found
+
+
+def prepared(ends: Ends, directory: Path, direction: Direction) -> Sides:
+    """Two trees that were in step and aren't any more."""
+    shutil.rmtree(directory, ignore_errors=True)
+    sides = Sides(directory / "left", directory / "right", directory / "state", direction)
+    write(sides.source, IN_STEP)
+    ends.run(sides.edge, sides.state)
+    assert sides.trees()[0] == sides.trees()[1]
+    edit_source(sides.source)
+    edit_target(sides.target)
+    return sides
+
+
+def strikes(end: End, steps: Iterable[str]) -> Iterator[Strike]:
+    """One at each step that an end took."""
+    times = Counter[str]()
+    for step in steps:
+        times[step] += 1
+        yield Strike(end, step, times[step])
+
+
+def spread(points: Sequence[Strike], wanted: int) -> list[Strike]:
+    """As many of them as `wanted`, evenly; all of them where SYNCGRAPH_ALL_STEPS is set."""
+    wanted = len(points) if os.environ.get("SYNCGRAPH_ALL_STEPS") else min(wanted, len(points))
+    return [points[at * len(points) // wanted] for at in range(wanted)]
 
 
 def contents(*trees: Tree) -> set[bytes]:

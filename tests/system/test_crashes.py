@@ -7,9 +7,6 @@ spread of all steps; SYNCGRAPH_ALL_STEPS=1 takes every one of them (some minutes
 
 from __future__ import annotations
 
-import os
-import shutil
-from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,16 +15,15 @@ from blake3 import blake3
 
 from node_runtime.disk.staging import unbroken_beginning
 from node_runtime.exchange.messages import BLOCK_BYTES, End
-from schemas.plans import Direction, ReplicationPlan
-from tests.support.crashing import ENDS, Ends, Strike
-from tests.support.engine import tree_of, write
+from schemas.plans import Direction
+from tests.support.crashing import ENDS, Ends
+from tests.support.engine import tree_of
 from tests.support.steps import READS
-from tests.support.upheaval import IN_STEP, Sides, Tree, Trees, contents, edit_source, edit_target
+from tests.support.upheaval import Sides, Tree, Trees, contents, prepared, spread, strikes
 
 pytestmark = pytest.mark.system
 
-ALL = bool(os.environ.get("SYNCGRAPH_ALL_STEPS"))
-POINTS = 60  # of each case, spread over all steps in the order they are taken
+POINTS = 60  # of each case, as far as it has so many steps; over 200 in all
 FOR_THE_SWAP_BYTES = len("swapped, a")  # of two files that swap names, one is fetched though both are there
 DIRECTIONS: tuple[Direction, ...] = ("one-way", "two-way")
 
@@ -38,56 +34,28 @@ def ends() -> Iterator[Ends]:
         yield forked
 
 
-def prepared(ends: Ends, directory: Path, direction: Direction) -> tuple[Sides, ReplicationPlan]:
-    """Two trees that were in step and aren't any more."""
-    shutil.rmtree(directory, ignore_errors=True)
-    sides = Sides(directory / "left", directory / "right", directory / "state")
-    write(sides.source, IN_STEP)
-    plan = sides.edge(direction)
-    ends.run(plan, sides.state)
-    assert sides.trees()[0] == sides.trees()[1]
-    edit_source(sides.source)
-    edit_target(sides.target)
-    return sides, plan
-
-
-def kills(end: End, steps: list[str]) -> list[Strike]:
-    """A spread over the steps of one end, each with how often it was taken before."""
-    times = Counter[str]()
-    points = []
-    for step in steps:
-        if step.rpartition(" ")[2] in READS:
-            continue
-        times[step] += 1
-        points.append(Strike(end, step, times[step]))
-    wanted = len(points) if ALL else min(POINTS, len(points))
-    return [points[at * len(points) // wanted] for at in range(wanted)]
-
-
 @pytest.mark.parametrize("end", ENDS)
 @pytest.mark.parametrize("direction", DIRECTIONS)
 def test_killed_at_any_step(ends: Ends, tmp_path: Path, direction: Direction, end: End) -> None:
-    directory = tmp_path / "edge"
-    sides, plan = prepared(ends, directory, direction)
+    sides = prepared(ends, tmp_path / "edge", direction)
     before = sides.trees()
-    clean = ends.run(plan, sides.state)
+    steps = ends.run(sides.edge, sides.state)[end].steps
     after = sides.trees()
     assert after[0] == after[1]
+    changing = [at for at in strikes(end, steps) if at.step.rpartition(" ")[2] not in READS]
     died = 0
-    points = kills(end, clean[end].steps)
-    for kill in points:
-        sides, plan = prepared(ends, directory, direction)
-        killed = ends.run(plan, sides.state, kill)[end].killed
-        died += killed
+    for strike in (points := spread(changing, POINTS)):
+        sides = prepared(ends, tmp_path / "edge", direction)
+        died += ends.run(sides.edge, sides.state, strike)[end].killed
         try:
-            check(ends, sides, plan, before, after)
+            check(ends, sides, before, after)
         except BaseException as error:
-            error.add_note(f"{direction}, {kill}")
+            error.add_note(f"{direction}, {strike}")
             raise
-    assert died >= 0.9 * len(points)
+    assert died >= 0.9 * len(points)  # the others were overtaken by another thread's steps
 
 
-def check(ends: Ends, sides: Sides, plan: ReplicationPlan, before: Trees, after: Trees) -> None:
+def check(ends: Ends, sides: Sides, before: Trees, after: Trees) -> None:
     """What a killed end left is whole; another run brings the rest, and one more has nothing to do."""
     for seen, old, new in zip(sides.trees(), before, after, strict=True):
         half = [path for path, what in seen.items() if what not in (old.get(path), new.get(path))]
@@ -96,7 +64,7 @@ def check(ends: Ends, sides: Sides, plan: ReplicationPlan, before: Trees, after:
         missing = (old.keys() & new.keys()) - seen.keys() - {b"disputed"}
         assert not missing, "a path is missing while it is changed"
     missing_bytes = [still_missing(root, tree) for root, tree in zip(sides.roots, after, strict=True)]
-    again = ends.run(plan, sides.state)
+    again = ends.run(sides.edge, sides.state)
     assert sides.trees() == after
     assert contents(*before) <= contents(*after) | sides.kept(), "content is lost"
     for end, most in zip(ENDS, missing_bytes, strict=True):
@@ -104,17 +72,16 @@ def check(ends: Ends, sides: Sides, plan: ReplicationPlan, before: Trees, after:
         assert tally is not None
         assert not tally.failed
         assert tally.bytes_on_wire <= most + FOR_THE_SWAP_BYTES, "content that was there is sent again"
-    for came in ends.run(plan, sides.state).values():
+    for came in ends.run(sides.edge, sides.state).values():
         assert came.tally is not None
         assert (came.tally.files, came.tally.bytes_on_wire, came.tally.deleted) == (0, 0, 0)
 
 
 def still_missing(root: Path, tree: Tree) -> int:
     """How many bytes of content a tree lacks, in its files and in what is on its way into it."""
-    staged = root / ".syncgraph" / "staging"
     lacking = 0
     for content in contents(tree) - contents(tree_of(root)):
-        part = staged / blake3(content).hexdigest()
+        part = root / ".syncgraph" / "staging" / blake3(content).hexdigest()
         here = 0
         if len(content) > BLOCK_BYTES and part.exists():
             with part.open("rb") as file:
