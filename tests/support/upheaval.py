@@ -36,6 +36,7 @@ IN_STEP: dict[str | bytes, str | bytes | Path | None] = {
     "gone": "gone, before",
     "gone directory/a": "gone with its directory",
     "mode": "its mode changes",
+    "mode directory/a": "its directory's mode changes",
     "swapped/a": "swapped, a",
     "swapped/b": "swapped, b",
     "file to directory": "was a file",
@@ -129,7 +130,7 @@ def edit_source(root: Path) -> None:
     write(root, {"file to directory/in it": "was a file, now in one", "directory to file": "is a file now"})
     write(root, {"link to link": Path("over"), "file to link": Path("edited")})
     (root / "mode").chmod(0o600)
-    (root / "moved" / "directory" / "below").chmod(0o700)
+    (root / "mode directory").chmod(0o700)
     write(root, {"disputed": "disputed, by the source", "edited and gone": "edited at the source"})
     os.utime(root / "disputed", ns=(AN_HOUR_AGO_NS, AN_HOUR_AGO_NS))
 
