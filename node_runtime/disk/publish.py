@@ -168,8 +168,7 @@ class Publisher:
         if expected is None:
             rename_new(source, target)
         elif stat.S_ISDIR(expected.mode):
-            os.rmdir(target.name, dir_fd=target.fd)
-            rename_new(source, target)
+            _replace_directory(source, target)
         else:
             with self._slot(target.path, "replaced") as slot:
                 self._swap(source, target, slot, expected)
@@ -256,6 +255,31 @@ def _require_safe(path: bytes) -> None:
     reason = unsafe_because(path)
     if reason:
         raise DiskError(f"refused: {reason}")
+
+
+def _replace_directory(source: Place, target: Place) -> None:
+    """Put something in the place of a directory, which must be empty, without a moment of neither."""
+    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+    fd = os.open(target.name, flags, dir_fd=target.fd)
+    try:
+        with os.scandir(fd) as names:
+            if next(names, None) is not None:
+                raise OSError(errno.ENOTEMPTY, os.strerror(errno.ENOTEMPTY))
+    finally:
+        os.close(fd)
+    try:
+        syscalls.rename_exchange(source.fd, source.name, target.fd, target.name)
+    except OSError as error:
+        if not syscalls.lacks_rename_flags(error):
+            raise
+        os.rmdir(target.name, dir_fd=target.fd)
+        rename_new(source, target)
+        return
+    try:
+        os.rmdir(source.name, dir_fd=source.fd)
+    except OSError:  # somebody has put something in meanwhile
+        syscalls.rename_exchange(source.fd, source.name, target.fd, target.name)
+        raise
 
 
 def rename_new(source: Place, target: Place) -> None:

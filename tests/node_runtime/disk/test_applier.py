@@ -279,6 +279,27 @@ def test_a_save_between_the_look_and_the_rename_is_not_lost(
     assert bench.applier.place_file(file_entry(b"g", b"new"), staged, None).outcome is Outcome.DONE
 
 
+def test_a_file_that_comes_into_a_directory_as_it_is_replaced_is_not_lost(
+    tree: Path, root: Root, index: Index, rescan: Scan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench = Bench(tree, root, index, rescan)
+    (tree / "d").mkdir()
+    row = bench.row(b"d")
+    exchange, calls = syscalls.rename_exchange, []
+
+    def after_a_save(*names: int | bytes) -> None:
+        if not calls:
+            (tree / "d" / "new").write_bytes(b"saved an instant ago")
+        calls.append(names)
+        exchange(*names)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(syscalls, "rename_exchange", after_a_save)
+    applied = bench.place(b"d", b"a file now", row)
+    assert (applied.outcome, applied.reason) == (Outcome.FAILED, NOT_EMPTY)
+    assert (tree / "d" / "new").read_bytes() == b"saved an instant ago"
+    assert bench.staged() == []
+
+
 @pytest.mark.parametrize("edit", [_save, _write])
 def test_a_save_just_before_a_removal_is_not_lost(
     tree: Path, root: Root, index: Index, rescan: Scan, edit: Edit, monkeypatch: pytest.MonkeyPatch
