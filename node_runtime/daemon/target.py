@@ -293,7 +293,8 @@ class Target:
         return Step.DONE
 
     def _keep(self, row: Row, decision: Decision) -> None:
-        learned_from = self._peer_id if decision.learned_exactly else 0
+        # A mirror holds what its source does, under whatever vector: nothing to ask the source about.
+        learned_from = self._peer_id if decision.learned_exactly or self._rules.mirrors else 0
         self._rows[row.entry.path] = Row(row.entry, row.stamp, learned_from)
         if len(self._rows) >= PUT_ROWS:
             self.flush()
