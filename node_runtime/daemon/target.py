@@ -97,7 +97,8 @@ class Target:
         self._replica.root.check()
         result = Sorted()
         rows = self._index.get(entry.path for entry in entries)
-        wanted = [entry.content for entry in entries if entry.kind is Kind.FILE and entry.size]
+        unlike = [e for e in entries if e.path not in rows or not rows[e.path].entry.same_content(e)]
+        wanted = [entry.content for entry in unlike if entry.kind is Kind.FILE and entry.size]
         here = self._index.holding(wanted)
         for entry in entries:
             self._check(entry)

@@ -70,7 +70,5 @@ class Row(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
     entry: Entry
     stamp: Stamp | None  # None for tombstones
-    learned_from: int = (
-        0  # replica id of the peer that sent exactly this entry; 0 for our own edits and merges
-    )
+    learned_from: int = 0  # replica id of the peer that has just this, as it said; 0 for our edits and merges
     seq: int = 0  # place in the order of changes of this index; given by the index
