@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from node_runtime.daemon.replica import Replica
+from node_runtime.daemon.replica import ROOT, Replica
 from node_runtime.disk.errors import DiskError
 from node_runtime.disk.scanner import STILL_WRITING
 from node_runtime.errors import NodeError
@@ -35,6 +35,7 @@ log = logging.getLogger(__name__)
 REOPEN_S = 10.0  # between tries to open a root that is missing
 UNWATCHED_RESCAN_S = 60.0  # between scans of a tree that can't be watched
 CHECK_S = 10.0  # between looks whether the directory is still the one that was opened
+DOUBT_S = 60.0  # between whole scans while there are deletions that aren't believed
 MAX_UNREST_S = 60.0  # a file that is written without a pause is taken as it is after so long
 MAX_DEBOUNCES = 10  # a tree that never rests is read all the same
 
@@ -228,6 +229,8 @@ class Tending:
                 if everything:
                     due = time.monotonic() + rescan_s
                     await self._scan(self._rest_s)
+                    if ROOT in self.replica.problems:
+                        due = min(due, time.monotonic() + DOUBT_S)
                 elif dirty:
                     await self._look_at(dirty)
                 else:
@@ -237,6 +240,8 @@ class Tending:
 
     async def _look_at(self, dirty: set[bytes]) -> None:
         result = await self.replica.scan_paths(dirty, self._rest_s)
+        if result.deletes_suppressed:
+            self._touch(None)  # a whole scan puts it into the status, and is done again until it is over
         restless = {path for path, why in result.problems if why == STILL_WRITING}
         for path in dirty - restless:
             self._restless.pop(path, None)

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from node_runtime.daemon import tending
 from node_runtime.daemon.edges import EdgeSupervisor
 from schemas.plans import GuardPlan, ReplicationPlan
 from schemas.status import EdgeStatus, HeldChanges
@@ -180,6 +181,30 @@ async def test_an_approval_starts_a_run_of_an_edge_that_ended(tmp_path: Path, sy
         await supervisor.approve(one.edge, seen.hold)
         await in_step(tmp_path, supervisor)
         assert (tmp_path / "b" / "x").read_text() == "of a"
+
+
+async def test_deletes_that_a_missing_marker_holds_are_said_and_go_when_it_is_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tending, "CHECK_S", 0.1)
+    monkeypatch.setattr(tending, "DOUBT_S", 0.1)
+    write(tmp_path / "a", TEN)
+    async with running(tmp_path) as (supervisor, _):
+        await supervisor.activate(
+            plan(guarded(tmp_path, GuardPlan(require_marker=True), direction="two-way"))
+        )
+        await in_step(tmp_path, supervisor)
+        (tmp_path / "a" / ".syncgraph" / "marker").unlink()
+        victims = sorted(TEN)[:3]
+        for victim in victims:
+            (tmp_path / "a" / victim).unlink()
+        await until(
+            lambda: any("marker is missing" in each.problem for each in supervisor.status()[1]), "it is said"
+        )
+        assert glance(tmp_path / "b").keys() >= {path.encode() for path in TEN}
+        write(tmp_path / "a", {".syncgraph/marker": ""})
+        await until(lambda: not any((tmp_path / "b" / victim).exists() for victim in victims), "they go")
+        await until(lambda: not any(each.problem for each in supervisor.status()[1]), "it is over")
 
 
 async def test_a_replica_without_its_marker_deletes_nothing_elsewhere(tmp_path: Path) -> None:
