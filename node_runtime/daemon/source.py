@@ -70,13 +70,20 @@ class Source:
         try:
             lengths: list[int] = []
             digests = bytearray()
+            listed = 0
             for chunk in cut(fd, average_for(asked.size)):
                 if len(lengths) == DESCRIBED_CHUNKS:
                     yield Chunks(asked.request, lengths, bytes(digests), last=False)
                     lengths, digests = [], bytearray()
                 lengths.append(chunk.length)
                 digests += chunk.digest
-            yield Chunks(asked.request, lengths, bytes(digests), last=True)
+                listed += chunk.length
+                if listed > asked.size:  # it grows: a log, say
+                    break
+            if listed == asked.size:
+                yield Chunks(asked.request, lengths, bytes(digests), last=True)
+            else:
+                yield Unavailable(asked.request, "it changed while it was read", gone=True)
         except OSError as error:
             yield Unavailable(asked.request, error.strerror or str(error), gone=False)
         finally:
@@ -101,7 +108,8 @@ class Source:
             content = b"" if hole else os.pread(self._fd, min(BLOCK_BYTES, until - offset), offset)
         except OSError as error:
             self.close()
-            return Unavailable(wanted.request, error.strerror or str(error), gone=False)
+            shorter = error.errno == errno.ENXIO  # lseek(2): behind the end
+            return Unavailable(wanted.request, error.strerror or str(error), gone=shorter)
         if not content and length and not hole:
             self.close()
             return Unavailable(wanted.request, "it became shorter while it was read", gone=True)

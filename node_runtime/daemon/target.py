@@ -35,6 +35,7 @@ from node_runtime.replica.reconcile import Action, Decision, Rules, check_peer_e
 
 TRIES = 3  # decisions anew after the disk moved on
 FRESH_S = RACY_NS / 1e9  # how a path looks can't be trusted within a tick of its last change
+MAX_DELTA_BYTES = 2**40  # so that the list of a file's chunks fits into memory
 DELTA_BYTES = 256 * 1024  # of a smaller file, all is fetched: a list of its chunks would save little
 PUT_ROWS = 1_000  # rows that wait for one index transaction
 
@@ -202,7 +203,9 @@ class Target:
     def _fetchable(self, entry: Entry, row: Row | None) -> Fetchable:
         offset = self._replica.staging.have(entry.content) if entry.size > BLOCK_BYTES else 0
         here = row.entry.size if row is not None and row.entry.kind is Kind.FILE else 0
-        return Fetchable(entry, offset, min(entry.size, here) >= DELTA_BYTES)
+        return Fetchable(
+            entry, offset, min(entry.size, here) >= DELTA_BYTES and entry.size <= MAX_DELTA_BYTES
+        )
 
     def _check(self, entry: Entry) -> None:
         never_known = entry.deleted and not entry.version

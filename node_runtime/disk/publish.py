@@ -187,6 +187,7 @@ class Publisher:
 
     def _swap(self, source: Place, target: Place, slot: Place, expected: Stamp) -> None:
         """Exchange by way of the slot, which holds the old content afterwards."""
+        ours = source.status()
         rename_new(source, slot)
         try:
             syscalls.rename_exchange(slot.fd, slot.name, target.fd, target.name)
@@ -201,7 +202,9 @@ class Publisher:
         status = slot.status()
         if status is None or not same_but_ctime(stamp_of(status), expected):
             syscalls.rename_exchange(slot.fd, slot.name, target.fd, target.name)
-            rename_new(slot, source)
+            back = slot.status()
+            if ours is not None and back is not None and back.st_ino == ours.st_ino:
+                rename_new(slot, source)  # else somebody has saved once more: that stays in the slot
             raise Moved("it has changed")
 
     def _replace(self, source: Place, target: Place, slot: Place) -> None:
@@ -259,12 +262,10 @@ def _require_safe(path: bytes) -> None:
 
 def _replace_directory(source: Place, target: Place) -> None:
     """Put something in the place of a directory, which must be empty, without a moment of neither."""
-    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-    fd = os.open(target.name, flags, dir_fd=target.fd)
+    fd = os.open(target.name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=target.fd)
     try:
-        with os.scandir(fd) as names:
-            if next(names, None) is not None:
-                raise OSError(errno.ENOTEMPTY, os.strerror(errno.ENOTEMPTY))
+        if os.listdir(fd):
+            raise OSError(errno.ENOTEMPTY, os.strerror(errno.ENOTEMPTY))
     finally:
         os.close(fd)
     try:

@@ -118,15 +118,21 @@ class Staging:
         return part
 
     def have(self, content: bytes) -> int:
-        """How many bytes of this content an earlier run left here, from offset 0 on."""
-        if not self._is_there():
+        """How many bytes of this content an earlier run left here, from offset 0 on.
+
+        None where somebody else is at work on it: `begin` will give another part.
+        """
+        if content.hex().encode() in self._taken or not self._is_there():
             return 0
         try:
             fd = os.open(content.hex().encode(), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self.fd)
         except OSError:
             return 0
         try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             return unbroken_beginning(fd)
+        except BlockingIOError:
+            return 0
         finally:
             os.close(fd)
 

@@ -12,13 +12,16 @@ from pathlib import Path
 import pytest
 from blake3 import blake3
 
+from node_runtime.daemon import source
 from node_runtime.daemon.assembly import Assembly, Impossible
 from node_runtime.daemon.talk import Manner
 from node_runtime.disk.chunks import MIN_AVERAGE_BYTES, cut, longest, shortest
+from node_runtime.disk.root import Root
 from node_runtime.errors import PeerError
 from node_runtime.exchange import messages as m
 from node_runtime.exchange.session import SessionClosed
 from node_runtime.replica.entry import CHUNK_DIGEST_BYTES, Entry, Kind
+from node_runtime.replica.filters import Filters
 from tests.support.engine import (
     Site,
     against,
@@ -130,6 +133,38 @@ async def test_the_older_version_changes_meanwhile(tmp_path: Path) -> None:
         assert right.tree() == left.tree()
         contents = {content for _, content, _ in right.tree().values()} | right.kept() | left.kept()
         assert {NEW + CONTENT, b"saved meanwhile"} <= contents
+
+
+@pytest.mark.parametrize("size", [SIZE - 500_000, SIZE + 500_000])
+async def test_a_file_that_grows_or_shrinks_while_its_chunks_are_listed(
+    tmp_path: Path, size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(source, "DESCRIBED_CHUNKS", 50)
+    (tmp_path / "f").write_bytes(CONTENT)
+    root = Root.open(str(tmp_path), create=False)
+    parts = source.Source(root, Filters(())).describe(m.Describe(1, b"f", b"", SIZE))
+    first = next(parts)
+    with (tmp_path / "f").open("r+b") as file:
+        file.truncate(size)
+    said = [first, *parts]
+    last = said[-1]
+    assert isinstance(last, m.Unavailable)
+    assert last.gone
+    assert sum(sum(each.lengths) for each in said[:-1] if isinstance(each, m.Chunks)) <= SIZE
+    root.close()
+
+
+async def test_two_edges_bring_one_content(tmp_path: Path) -> None:
+    """What one edge is at work on is nothing that the other could go on from."""
+    async with sites(tmp_path, "a", "b", "c") as (a, b, c):
+        for site in (a, b):
+            site.write({"f": CONTENT})
+        part = await c.replica.work(lambda: c.replica.staging.begin(blake3(CONTENT).digest(), SIZE))
+        await c.replica.work(lambda: part.write(0, CONTENT[:5_000_000]))
+        _, theirs = await sync(b, c, one_way(b, c))
+        assert (theirs.failed, theirs.bytes_on_wire) == ((), SIZE)
+        assert c.tree() == b.tree()
+        await c.replica.work(part.discard)
 
 
 def listed(request: int, file: Path) -> m.Chunks:

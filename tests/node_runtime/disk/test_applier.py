@@ -279,6 +279,27 @@ def test_a_save_between_the_look_and_the_rename_is_not_lost(
     assert bench.applier.place_file(file_entry(b"g", b"new"), staged, None).outcome is Outcome.DONE
 
 
+def test_two_saves_in_a_row_while_a_file_is_replaced_are_not_lost(
+    tree: Path, root: Root, index: Index, rescan: Scan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench = Bench(tree, root, index, rescan)
+    (tree / "f").write_bytes(b"old")
+    row = bench.row(b"f")
+    exchange, calls = syscalls.rename_exchange, []
+
+    def after_a_save(*names: int | bytes) -> None:
+        calls.append(names)
+        (tree / "new").write_bytes(b"save %d" % len(calls))
+        os.rename(tree / "new", tree / "f")
+        exchange(*names)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(syscalls, "rename_exchange", after_a_save)
+    applied = bench.applier.place_file(file_entry(b"f", b"new"), bench.stage(b"new"), row)
+    assert (applied.outcome, len(calls)) == (Outcome.MOVED, 2)
+    assert (tree / "f").read_bytes() == b"save 1"
+    assert set(bench.kept().values()) == {b"save 2"}
+
+
 def test_a_file_that_comes_into_a_directory_as_it_is_replaced_is_not_lost(
     tree: Path, root: Root, index: Index, rescan: Scan, monkeypatch: pytest.MonkeyPatch
 ) -> None:
