@@ -71,9 +71,7 @@ class Arrivals:
             arrived = self._complete(piece)
         except ContentMismatch as error:
             return Failure(str(error), changed=True)
-        except DiskError as error:
-            return Failure(str(error), changed=False)
-        except OSError as error:
+        except (DiskError, OSError) as error:
             return Failure(explain(error), changed=False)
         if arrived is not None:
             self._target.place([entry for entry, _ in piece.request.wanted_by], arrived)

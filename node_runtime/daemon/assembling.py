@@ -65,9 +65,8 @@ class Assembling:
                 while await work(lambda: next(steps, request)) is not request:  # noqa: B023
                     pass
             except (DiskError, OSError) as error:
-                reason = explain(error) if isinstance(error, OSError) else str(error)
                 if self._fetch.end(number) is not None:
-                    self._give_up(request, reason, False)
+                    self._give_up(request, explain(error), False)
             if self._fetch.narrow(number, assembly.ranges()) is None:
                 await work(lambda: arrivals.drop(number))  # noqa: B023
             elif not request.ranges:

@@ -50,8 +50,13 @@ class ContentMismatch(Exception):
         self.resumed = resumed
 
 
-def explain(error: OSError) -> str:
-    """An operating system error as a reason and, where there is one, what to do about it."""
+def explain(error: OSError | DiskError) -> str:
+    """An operating system error as a reason and, where there is one, what to do about it.
+
+    What says so itself already is left as it is.
+    """
+    if isinstance(error, DiskError):
+        return str(error)
     reason = os.strerror(error.errno).lower() if error.errno else str(error)
     advice = _ADVICE.get(error.errno or 0)
     return f"{reason}; {advice}" if advice else reason

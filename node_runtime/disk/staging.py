@@ -14,7 +14,7 @@ import fcntl
 import os
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
@@ -261,11 +261,7 @@ class PartFile:
             raise ContentMismatch("a block lies beyond the file's announced size", resumed=False)
         with self._staging._reported(self._name):
             write_all(self._fd, data, offset)
-        if offset == self._hashed_to:
-            self._hasher.update(data)
-            self._hashed_to += len(data)
-        elif offset < self._hashed_to:  # what was hashed isn't there any more
-            self._hasher, self._hashed_to = blake3(), 0
+        self._hash(offset, (data,))
 
     def skip(self, offset: int, count: int) -> None:
         """Leave a hole where it belongs: zeros that occupy nothing."""
@@ -278,11 +274,15 @@ class PartFile:
                 os.ftruncate(self._fd, offset + count)
             if offset < end:  # blocks further on came first, or an earlier try left something there
                 _clear(self._fd, offset, min(count, end - offset))
+        self._hash(offset, _zeros(count))
+
+    def _hash(self, offset: int, pieces: Iterable[bytes | memoryview]) -> None:
+        """Go on hashing with what was just put at `offset`, if that is how far it has come."""
         if offset == self._hashed_to:
-            for at in range(0, count, len(_ZEROS)):
-                self._hasher.update(_ZEROS[: min(len(_ZEROS), count - at)])
-            self._hashed_to += count
-        elif offset < self._hashed_to:
+            for piece in pieces:
+                self._hasher.update(piece)
+                self._hashed_to += len(piece)
+        elif offset < self._hashed_to:  # what was hashed isn't there any more
             self._hasher, self._hashed_to = blake3(), 0
 
     def fill_from(self, source_fd: int) -> None:
@@ -326,14 +326,21 @@ def unbroken_beginning(fd: int) -> int:
     return size if hole == size else hole - hole % _PAGE_BYTES
 
 
+def _zeros(count: int) -> Iterator[memoryview]:
+    """So many zeros, in pieces."""
+    for at in range(0, count, len(_ZEROS)):
+        yield _ZEROS[: count - at]
+
+
 def _clear(fd: int, offset: int, count: int) -> None:
     try:
         syscalls.punch_hole(fd, offset, count)
     except OSError as error:
         if error.errno not in (errno.EOPNOTSUPP, errno.ENOSYS):
             raise
-        for at in range(offset, offset + count, len(_ZEROS)):
-            write_all(fd, _ZEROS[: offset + count - at], at)
+        for piece in _zeros(count):
+            write_all(fd, piece, offset)
+            offset += len(piece)
 
 
 def write_all(fd: int, data: bytes | memoryview, offset: int) -> None:

@@ -32,6 +32,12 @@ def sparse(path: Path, at: tuple[int, ...] = AT, size: int = SIZE) -> Path:
     return path
 
 
+def change(path: Path) -> None:
+    with path.open("r+b") as file:
+        file.seek(200_000_000)
+        file.write(DATA)
+
+
 def same(one: Path, other: Path) -> bool:
     with one.open("rb") as left, other.open("rb") as right:
         while piece := left.read(1 << 20):
@@ -55,9 +61,7 @@ async def test_a_changed_sparse_file_stays_sparse(tmp_path: Path) -> None:
     async with sites(tmp_path) as (left, right):
         source = sparse(left.root / "f")
         await sync(left, right, one_way(left, right))
-        with source.open("r+b") as file:
-            file.seek(200_000_000)
-            file.write(DATA)
+        change(source)
         _, theirs = await sync(left, right, one_way(left, right))
         assert theirs.bytes_on_wire < 1_000_000
         assert same(source, right.root / "f")
@@ -83,8 +87,6 @@ async def test_without_a_way_to_punch_holes(tmp_path: Path, monkeypatch: pytest.
     async with sites(tmp_path) as (left, right):
         source = sparse(left.root / "f")
         await sync(left, right, one_way(left, right))
-        with source.open("r+b") as file:
-            file.seek(200_000_000)
-            file.write(DATA)
+        change(source)
         await sync(left, right, one_way(left, right))
         assert same(source, right.root / "f")

@@ -256,6 +256,21 @@ def _write(path: Path) -> None:
     path.write_bytes(b"saved an instant ago")
 
 
+def save_before(
+    monkeypatch: pytest.MonkeyPatch, renaming: str, save: Callable[[int], object]
+) -> list[tuple[int | bytes, ...]]:
+    """Have a user save just before each call of a rename, told which one it is; the calls so far."""
+    real, calls = getattr(syscalls, renaming), []
+
+    def after_a_save(*names: int | bytes) -> None:
+        calls.append(names)
+        save(len(calls))
+        real(*names)
+
+    monkeypatch.setattr(syscalls, renaming, after_a_save)
+    return calls
+
+
 @pytest.mark.parametrize("edit", [_save, _write])
 def test_a_save_between_the_look_and_the_rename_is_not_lost(
     tree: Path, root: Root, index: Index, rescan: Scan, edit: Edit, monkeypatch: pytest.MonkeyPatch
@@ -263,15 +278,7 @@ def test_a_save_between_the_look_and_the_rename_is_not_lost(
     bench = Bench(tree, root, index, rescan)
     (tree / "f").write_bytes(b"old")
     row = bench.row(b"f")
-    exchange, calls = syscalls.rename_exchange, []
-
-    def after_a_save(*names: int | bytes) -> None:
-        if not calls:
-            edit(tree / "f")
-        calls.append(names)
-        exchange(*names)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(syscalls, "rename_exchange", after_a_save)
+    save_before(monkeypatch, "rename_exchange", lambda call: call == 1 and edit(tree / "f"))
     staged = bench.stage(b"new")
     applied = bench.applier.place_file(file_entry(b"f", b"new"), staged, row)
     assert applied.outcome is Outcome.MOVED
@@ -285,15 +292,12 @@ def test_two_saves_in_a_row_while_a_file_is_replaced_are_not_lost(
     bench = Bench(tree, root, index, rescan)
     (tree / "f").write_bytes(b"old")
     row = bench.row(b"f")
-    exchange, calls = syscalls.rename_exchange, []
 
-    def after_a_save(*names: int | bytes) -> None:
-        calls.append(names)
-        (tree / "new").write_bytes(b"save %d" % len(calls))
+    def save(call: int) -> None:
+        (tree / "new").write_bytes(b"save %d" % call)
         os.rename(tree / "new", tree / "f")
-        exchange(*names)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(syscalls, "rename_exchange", after_a_save)
+    calls = save_before(monkeypatch, "rename_exchange", save)
     applied = bench.applier.place_file(file_entry(b"f", b"new"), bench.stage(b"new"), row)
     assert (applied.outcome, len(calls)) == (Outcome.MOVED, 2)
     assert (tree / "f").read_bytes() == b"save 1"
@@ -306,15 +310,7 @@ def test_a_file_that_comes_into_a_directory_as_it_is_replaced_is_not_lost(
     bench = Bench(tree, root, index, rescan)
     (tree / "d").mkdir()
     row = bench.row(b"d")
-    exchange, calls = syscalls.rename_exchange, []
-
-    def after_a_save(*names: int | bytes) -> None:
-        if not calls:
-            (tree / "d" / "new").write_bytes(b"saved an instant ago")
-        calls.append(names)
-        exchange(*names)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(syscalls, "rename_exchange", after_a_save)
+    save_before(monkeypatch, "rename_exchange", lambda call: call == 1 and _write(tree / "d" / "new"))
     applied = bench.place(b"d", b"a file now", row)
     assert (applied.outcome, applied.reason) == (Outcome.FAILED, NOT_EMPTY)
     assert (tree / "d" / "new").read_bytes() == b"saved an instant ago"
@@ -328,15 +324,7 @@ def test_a_save_just_before_a_removal_is_not_lost(
     bench = Bench(tree, root, index, rescan)
     (tree / "f").write_bytes(b"old")
     row = bench.row(b"f")
-    rename, calls = syscalls.rename_new, []
-
-    def after_a_save(*names: int | bytes) -> None:
-        if not calls:
-            edit(tree / "f")
-        calls.append(names)
-        rename(*names)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(syscalls, "rename_new", after_a_save)
+    save_before(monkeypatch, "rename_new", lambda call: call == 1 and edit(tree / "f"))
     assert bench.applier.remove(tombstone(row.entry), row).outcome is Outcome.MOVED
     assert (tree / "f").read_bytes() == b"saved an instant ago"
 
