@@ -28,6 +28,7 @@ from node_runtime.net.stream import StreamSession
 from node_runtime.replica.filters import Filters
 from node_runtime.replica.path import RESERVED
 from schemas.plans import FilterRule, ReplicaRef, ReplicationPlan, SyncPlan, digest
+from tests.support.waiting import until
 
 DEADLINE_S = 20.0  # reached only by a test that fails
 Seen = tuple[str, bytes, int]  # kind, content, permission bits
@@ -200,6 +201,17 @@ async def sync(
             task.cancel()
         await asyncio.gather(*running, return_exceptions=True)
     return await links[0].tally(), await links[1].tally()
+
+
+async def sync_cut_off(source: Site, target: Site, plan: ReplicationPlan, *, after_bytes: int) -> int:
+    """Run an edge and cut its session once so many content bytes have come; how many had in the end."""
+    near, far = await pair_of_sessions()
+    links = [link(plan, "source", source, near, Manner()), link(plan, "target", target, far, Manner())]
+    running = [asyncio.create_task(each.run()) for each in links]
+    await until(lambda: links[1].progress().bytes_on_wire > after_bytes, "some of it has come")
+    near.close()
+    assert all(isinstance(end, SessionClosed) for end in await outcome(running))
+    return links[1].progress().bytes_on_wire
 
 
 class HandPeer:

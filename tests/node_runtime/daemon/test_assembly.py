@@ -32,6 +32,7 @@ from tests.support.engine import (
     pair_of_sessions,
     sites,
     sync,
+    sync_cut_off,
 )
 from tests.support.waiting import until
 
@@ -104,13 +105,7 @@ async def test_an_assembly_goes_on_where_its_session_was_cut(tmp_path: Path) -> 
         await in_step(left, right, content)
         left.write({"f": changed})
         plan = one_way(left, right)
-        near, far = await pair_of_sessions()
-        links = [link(plan, "source", left, near, Manner()), link(plan, "target", right, far, Manner())]
-        running = [asyncio.create_task(each.run()) for each in links]
-        await until(lambda: links[1].progress().bytes_on_wire > 8_000_000, "some of it has come")
-        near.close()
-        assert all(isinstance(end, SessionClosed) for end in await outcome(running))
-        first = links[1].progress().bytes_on_wire
+        first = await sync_cut_off(left, right, plan, after_bytes=8_000_000)
         assert right.tree()[b"f"][1] == content
         _, theirs = await sync(left, right, plan)
         assert right.tree() == left.tree()

@@ -12,7 +12,6 @@ from node_runtime.daemon import taking
 from node_runtime.daemon.link import Link
 from node_runtime.daemon.talk import Manner, Talk
 from node_runtime.exchange import messages
-from node_runtime.exchange.session import SessionClosed
 from schemas.plans import FilterRule
 from tests.support.engine import (
     against,
@@ -24,6 +23,7 @@ from tests.support.engine import (
     remove,
     sites,
     sync,
+    sync_cut_off,
     tree_of,
     two_way,
     write,
@@ -201,13 +201,7 @@ async def test_a_large_file_goes_on_where_its_session_was_cut(tmp_path: Path) ->
     async with sites(tmp_path) as (left, right):
         left.write({"large": content})
         plan = one_way(left, right)
-        near, far = await pair_of_sessions()
-        links = [link(plan, "source", left, near, Manner()), link(plan, "target", right, far, Manner())]
-        running = [asyncio.create_task(each.run()) for each in links]
-        await until(lambda: links[1].progress().bytes_on_wire > 20_000_000, "some of it has come")
-        near.close()
-        assert all(isinstance(end, SessionClosed) for end in await outcome(running))
-        first = links[1].progress().bytes_on_wire
+        first = await sync_cut_off(left, right, plan, after_bytes=20_000_000)
         assert 20_000_000 < first < len(content)
         assert b"large" not in right.tree()
         _, theirs = await sync(left, right, plan)
